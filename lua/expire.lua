@@ -1,0 +1,80 @@
+-- Record the verdict on an instance whose heartbeat has lapsed, if all that led to it still holds.
+--
+-- KEYS     record        hash     the instance's record
+--          heartbeat     string   the instance's heartbeat
+--          down          set      ids that are suspect or down
+--          monitor       string   id of the leading monitor
+--          revision      integer  the last revision
+--          epoch         string   the epoch
+--          events        stream   the log
+-- ARGV     id            string   the instance
+--          incarnation   integer  the incarnation that is judged
+--          verdict       string   suspect or down
+--          reason        string   why
+--          deadline_ms   integer  when the heartbeat ended, as the monitor knew it
+--          lapsed        integer  how many of its group lapsed with it, itself counted
+--          group_size    integer  how many monitored ones its group has
+--          expected_ms   integer  Redis' time by the monitor's reckoning
+--          tolerance_ms  integer  how far that may be off
+--          monitor_id    string   the monitor that judges
+--          log_length    integer  events the log keeps
+-- RETURNS  outcome       string   alive, gone, unmonitored, repeat, suspect, down or stopped
+--          revision      integer  the revision of the verdict, 0 where there was none
+--          now_ms        integer  Redis' clock
+-- ERRORS   STALLED       Redis' clock is not where the monitor expected it
+--          NOT_LEADER    another monitor leads
+--          STALE_INCARNATION  a newer registration has taken the id
+-- USES     clock integer refuse record encode log commit liveness
+local record_key, heartbeat, down, monitor, revision, epoch, events = unpack(KEYS)
+local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, expected_ms, tolerance_ms, monitor_id,
+  log_length = unpack(ARGV)
+
+local log = open_log(revision, epoch, events, log_length)
+local off = log.now - tonumber(expected_ms)
+if math.abs(off) > tonumber(tolerance_ms) then
+  return refuse('STALLED', "instance '%s' is not judged: the clock is %d ms off", id, off)
+end
+local leader = redis.call('GET', monitor) or ''
+if leader ~= monitor_id then
+  return refuse('NOT_LEADER', "instance '%s' is not judged by '%s': '%s' leads", id, monitor_id, leader)
+end
+local before = read_record(record_key)
+if not before then
+  return { 'gone', 0, log.now }
+end
+if before.incarnation ~= incarnation then
+  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+end
+if not MONITORED[before.state] then
+  return { 'unmonitored', 0, log.now }
+end
+if remaining_ms(heartbeat, tonumber(before.ttl_ms)) > 0 then
+  return { 'alive', 0, log.now }
+end
+
+local event = {
+  type = 'health_changed', reason = reason, actor = 'monitor',
+  evidence = string.format(
+    '{"last_heartbeat_ms":%.0f,"deadline_ms":%.0f,"lateness_ms":%.0f,"lapsed":%d,"group_size":%d,"monitor":%s}',
+    deadline_ms - before.ttl_ms, deadline_ms, log.now - deadline_ms, lapsed, group_size, cjson.encode(monitor_id)),
+}
+local changes
+if before.state == 'stopping' then
+  event.type = 'state_changed'
+  verdict = 'stopped'
+  changes = { state = 'stopped', health = 'unknown', stopped_at_ms = integer(log.now) }
+elseif before.health == verdict or before.health == 'down' then
+  return { 'repeat', 0, log.now }
+else
+  changes = { health = verdict, down_at_ms = verdict == 'down' and integer(log.now) or nil }
+end
+local refused = commit(log, record_key, before, changes, event)
+if refused then
+  return refused
+end
+if verdict == 'stopped' then
+  redis.call('SREM', down, id)
+else
+  redis.call('SADD', down, id)
+end
+return { verdict, integer(log.next), log.now }

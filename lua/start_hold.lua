@@ -1,0 +1,29 @@
+-- Start a hold, a time in which nobody is judged, or add a reason to the one in force.
+--
+-- KEYS     holds         hash     hold and guards now in force
+--          monitor       string   id of the leading monitor
+--          revision      integer  the last revision
+--          epoch         string   the epoch
+--          events        stream   the log
+-- ARGV     monitor_id    string   the monitor that asks
+--          reason        string   why
+--          log_length    integer  events the log keeps
+-- RETURNS  revision      integer  the revision of the hold, the last one where it stood already
+-- ERRORS   NOT_LEADER    another monitor leads
+-- USES     clock integer refuse log
+local holds, monitor, revision, epoch, events = unpack(KEYS)
+local monitor_id, reason, log_length = unpack(ARGV)
+
+local leader = redis.call('GET', monitor) or ''
+if leader ~= monitor_id then
+  return refuse('NOT_LEADER', "'%s' cannot start a hold: '%s' leads", monitor_id, leader)
+end
+local log = open_log(revision, epoch, events, log_length)
+if redis.call('HEXISTS', holds, 'hold') == 1 then
+  return { integer(log.last) }
+end
+local evidence = string.format('{"since_ms":%.0f,"monitor":%s,"reason":%s}',
+  log.now, cjson.encode(monitor_id), cjson.encode(reason))
+append_event(log, { type = 'hold_started', reason = reason, actor = 'monitor', evidence = evidence })
+redis.call('HSET', holds, 'hold', evidence)
+return { integer(log.next) }

@@ -1,0 +1,62 @@
+-- Carry an instance from one state to another by a verb of the table.
+--
+-- KEYS     record        hash     the instance's record
+--          heartbeat     string   the instance's heartbeat
+--          down          set      ids that are suspect or down
+--          revision      integer  the last revision
+--          epoch         string   the epoch
+--          events        stream   the log
+-- ARGV     id            string   the instance
+--          verb          string   start, run, pause, resume, stop, stopped or fail
+--          incarnation   integer  the incarnation the caller speaks for, '' for any
+--          reason        string   why
+--          actor         string   who asks
+--          log_length    integer  events the log keeps
+-- RETURNS  revision      integer  the revision of the change, the last one where the state was there already
+-- ERRORS   NOT_FOUND     there is no such instance
+--          INVALID       there is no such verb
+--          STALE_INCARNATION  a newer registration has taken the id
+--          ILLEGAL_TRANSITION  the state has no such verb
+-- USES     clock integer refuse record encode log commit liveness
+local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
+local id, verb, incarnation, reason, actor, log_length = unpack(ARGV)
+
+local rule = TRANSITIONS[verb]
+if not rule then
+  return refuse('INVALID', "verb is '%s', which no state knows", verb)
+end
+local before = read_record(record_key)
+if not before then
+  return refuse('NOT_FOUND', "there is no instance '%s'", id)
+end
+if incarnation ~= '' and before.incarnation ~= incarnation then
+  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+end
+local log = open_log(revision, epoch, events, log_length)
+if before.state == rule.target then
+  return { integer(log.last) }
+end
+if not rule.origins[before.state] then
+  return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot '%s' to %s: it is %s",
+    id, verb, rule.target, before.state)
+end
+
+local changes = { state = rule.target }
+local was, is = MONITORED[before.state], MONITORED[rule.target]
+if is and not was then
+  changes.health, changes.started_at_ms = 'healthy', integer(log.now)
+  changes.stopped_at_ms, changes.down_at_ms = '', ''
+elseif was and not is then
+  changes.health, changes.stopped_at_ms = 'unknown', integer(log.now)
+end
+local refused = commit(log, record_key, before, changes, { type = 'state_changed', reason = reason, actor = actor })
+if refused then
+  return refused
+end
+if is and not was then
+  begin_heartbeat(heartbeat, before.ttl_ms)
+elseif was and not is then
+  redis.call('DEL', heartbeat)
+  redis.call('SREM', down, id)
+end
+return { integer(log.next) }

@@ -1,0 +1,74 @@
+"""What an owner may ask of the registry for an instance: restarts, thresholds, a check, a parent to look for."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from hopper.model.identifiers import ID_PATTERN
+
+__all__ = ["Check", "Maintenance", "RestartPolicy", "Threshold", "Wish"]
+
+_STRICT_FIELDS = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When and how often a failed instance is started again. Delays and the window are in seconds.
+
+    The n-th delay is `min(max_delay_s, initial_delay_s * multiplier ** (n - 1))`, spread by `jitter` (a fraction).
+    """
+
+    __pydantic_config__ = _STRICT_FIELDS
+
+    mode: Literal["never", "on-failure", "always"] = "never"
+    max_restarts: Annotated[int, Field(ge=0)] = 5
+    window_s: Annotated[float, Field(gt=0)] = 60
+    initial_delay_s: Annotated[float, Field(ge=0)] = 1
+    max_delay_s: Annotated[float, Field(ge=0)] = 60
+    multiplier: Annotated[float, Field(ge=1)] = 2
+    jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
+    webhook: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The values of one metric from which an instance counts as degraded or unhealthy."""
+
+    __pydantic_config__ = _STRICT_FIELDS
+
+    degraded: float | None = None
+    unhealthy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """An active check for an instance that does not heartbeat. Interval and timeout are in seconds."""
+
+    __pydantic_config__ = _STRICT_FIELDS
+
+    kind: Literal["http", "tcp"]
+    interval_s: Annotated[float, Field(ge=1)] = 10
+    timeout_s: Annotated[float, Field(gt=0, le=30)] = 2
+    threshold: Annotated[int, Field(ge=1)] = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The parent an orphan looks for: an id, a name, or tags that must all be there."""
+
+    __pydantic_config__ = _STRICT_FIELDS
+
+    id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """An operator's word that an instance is out of service; `until_ms` absent: until it is taken back."""
+
+    __pydantic_config__ = _STRICT_FIELDS
+
+    reason: str = ""
+    until_ms: int | None = None

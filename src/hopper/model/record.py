@@ -1,0 +1,139 @@
+"""The record: everything the registry stores of an instance, and how it is written in a hash and in JSON.
+
+The field names are the same in Python, in the Redis hash and in JSON. In the hash an absent value is `''`, a field of
+`TEXT_FIELDS` is the plain text, and everything else is JSON (integers and booleans read the same either way).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+import orjson
+
+from hopper.model.health import Health
+from hopper.model.policy import Check, Maintenance, RestartPolicy, Threshold, Wish
+from hopper.model.scope import Scope
+from hopper.model.state import MONITORED_STATES, State
+
+__all__ = ["FIELDS", "MAX_RECORD_BYTES", "MIXED_FIELDS", "TEXT_FIELDS", "Record", "encode_field"]
+
+MAX_RECORD_BYTES: Final = 8192
+
+Address = str | dict[str, str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the registry knows of one instance at one revision. Times are milliseconds of Redis' clock."""
+
+    id: str
+    name: str
+    scope: Scope
+    parent_id: str | None = None
+    state: State = State.RUNNING
+    health: Health = Health.UNKNOWN
+    address: Address = None
+    version: str | None = None
+    description: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    ephemeral: bool = False
+    ttl_ms: int = 15_000
+    grace_ms: int = 0
+    deregister_after_ms: int | None = None
+    restart: RestartPolicy | None = None
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    check: Check | None = None
+    wish: Wish | None = None
+    max_children: int | None = None
+    maintenance: Maintenance | None = None
+    incarnation: int = 0
+    revision: int = 0
+    created_revision: int = 0
+    created_at_ms: int = 0
+    updated_at_ms: int = 0
+    started_at_ms: int | None = None
+    stopped_at_ms: int | None = None
+    down_at_ms: int | None = None
+    restarts: int = 0
+    flapping: bool = False
+
+    @property
+    def monitored(self) -> bool:
+        """Whether the instance must heartbeat."""
+        return self.state in MONITORED_STATES
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether a parent is missing: everyone but the Global should have one."""
+        return self.parent_id is None and self.scope is not Scope.GLOBAL
+
+    def to_json(self) -> bytes:
+        """The JSON document of the record."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Record":
+        """Build a record from its decoded JSON document, as the log carries it. The source is trusted.
+
+        Fields that this version does not know are left out, so that it can follow a newer one.
+        """
+        values = {name: value for name, value in document.items() if name in _KNOWN}
+        for name, convert in _CONVERT.items():
+            value = values.get(name)
+            if value is not None:
+                values[name] = convert(value)
+        return cls(**values)
+
+    @classmethod
+    def from_hash(cls, values: Mapping[bytes, bytes]) -> "Record":
+        """Build a record from its Redis hash, as HGETALL answers it."""
+        document: dict[str, Any] = {}
+        for key, value in values.items():
+            name = key.decode()
+            if not value:
+                document[name] = None
+            elif name in TEXT_FIELDS or (name in MIXED_FIELDS and not value.startswith(b"{")):
+                document[name] = value.decode()
+            else:
+                document[name] = orjson.loads(value)
+        return cls.from_document(document)
+
+
+FIELDS: Final[tuple[str, ...]] = tuple(item.name for item in fields(Record))
+"""The record's fields in the order of its JSON document."""
+
+TEXT_FIELDS: Final = frozenset({"id", "name", "scope", "parent_id", "state", "health", "version", "description"})
+"""Fields whose hash value is plain text."""
+
+MIXED_FIELDS: Final = frozenset({"address"})
+"""Fields whose hash value is plain text unless it starts with `{`, then JSON."""
+
+
+def _thresholds(document: Mapping[str, Any]) -> dict[str, Threshold]:
+    return {name: Threshold(**limits) for name, limits in document.items()}
+
+
+_CONVERT: Final[dict[str, Any]] = {
+    "scope": Scope,
+    "state": State,
+    "health": Health,
+    "tags": tuple,
+    "restart": lambda document: RestartPolicy(**document),
+    "thresholds": _thresholds,
+    "check": lambda document: Check(**document),
+    "wish": lambda document: Wish(**{**document, "tags": tuple(document.get("tags") or ())}),
+    "maintenance": lambda document: Maintenance(**document),
+}
+
+_KNOWN: Final = frozenset(FIELDS)
+
+
+def encode_field(name: str, value: Any) -> str:
+    """A field's value as the hash holds it: `''` for an absent one."""
+    if value is None:
+        return ""
+    if name in TEXT_FIELDS or (name in MIXED_FIELDS and isinstance(value, str)):
+        return str(value)
+    return orjson.dumps(value).decode()

@@ -1,0 +1,175 @@
+"""What a caller says of an instance: registered with it, changed by patches of it. Validation lives here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Final
+
+import orjson
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from hopper.errors import Invalid
+from hopper.model.identifiers import ID_PATTERN, NAME_PATTERN, make_id
+from hopper.model.policy import Check, RestartPolicy, Threshold, Wish
+from hopper.model.record import MAX_RECORD_BYTES, Record, encode_field
+from hopper.model.scope import Scope
+from hopper.model.state import State
+
+__all__ = ["MUTABLE_FIELDS", "InstanceSpec", "apply_patch", "hash_values", "parse_spec", "spec_of"]
+
+EPHEMERAL_REAP_MS: Final = 600_000
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _printable_name(value: str) -> str:
+    if not NAME_PATTERN.fullmatch(value) or not value.isprintable():
+        raise ValueError("a name has 1 to 100 printable characters without * ? [")
+    return value
+
+
+def _unique(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value))
+
+
+def _address(value: Any) -> Any:
+    places = value.values() if isinstance(value, dict) else [value]
+    for place in places:
+        host, _, port = str(place).rpartition(":")
+        if "://" not in str(place) and not (host and port.isdigit() and int(port) <= 65535):
+            raise ValueError("an address is a URL, a host:port, or an object of named ones")
+    return value
+
+
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+Name = Annotated[str, AfterValidator(_printable_name)]
+Tag = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Address = Annotated[
+    Annotated[str, Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)], AfterValidator(_address)
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSpec:
+    """What to register. Only `scope` is needed; the id is made up and the name is the id where they are absent."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    scope: Annotated[Scope, BeforeValidator(_lower)]
+    id: Id | None = None
+    name: Name | None = None
+    parent_id: Id | None = None
+    state: Annotated[State, BeforeValidator(_lower)] = State.RUNNING
+    address: Address | None = None
+    version: Annotated[str, Field(max_length=200)] | None = None
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    tags: Annotated[tuple[Tag, ...], AfterValidator(_unique)] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    ephemeral: bool | None = None
+    ttl_ms: Annotated[int, Field(ge=1000, le=86_400_000)] | None = None
+    grace_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
+    deregister_after_ms: Annotated[int, Field(ge=0)] | None = None
+    restart: RestartPolicy | None = None
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    check: Check | None = None
+    wish: Wish | None = None
+    max_children: Annotated[int, Field(ge=0)] | None = None
+
+    def completed(self, *, ttl_ms: int) -> "InstanceSpec":
+        """The same with every default filled in that depends on another field or on the settings."""
+        identifier = self.id or make_id(self.scope)
+        ephemeral = self.ephemeral if self.ephemeral is not None else self.scope is Scope.ORCHESTRATION
+        reap_ms = self.deregister_after_ms
+        return InstanceSpec(
+            **{
+                **{item.name: getattr(self, item.name) for item in fields(self)},
+                "id": identifier,
+                "name": self.name or identifier,
+                "ephemeral": ephemeral,
+                "ttl_ms": self.ttl_ms or ttl_ms,
+                "deregister_after_ms": EPHEMERAL_REAP_MS if reap_ms is None and ephemeral else reap_ms,
+            }
+        )
+
+
+MUTABLE_FIELDS: Final[tuple[str, ...]] = tuple(
+    item.name for item in fields(InstanceSpec) if item.name not in {"id", "scope", "parent_id", "state"}
+)
+"""Fields that `update` may change; the others have verbs of their own."""
+
+_ADAPTER: Final[TypeAdapter[InstanceSpec]] = TypeAdapter(InstanceSpec)
+
+
+def parse_spec(document: Any) -> InstanceSpec:
+    """Validate what a caller sent. Raises `Invalid`, which names the first bad field and its value."""
+    if not isinstance(document, Mapping):
+        raise Invalid(f"an instance is an object of fields, not {document!r}", field="", value=document)
+    try:
+        spec = _ADAPTER.validate_python(dict(document))
+    except ValidationError as error:
+        raise _invalid(error, document) from None
+    size = len(orjson.dumps(spec))
+    if size > MAX_RECORD_BYTES:
+        raise Invalid(f"the record has {size} bytes, and at most {MAX_RECORD_BYTES} are stored", field="", value=size)
+    return spec
+
+
+def _invalid(error: ValidationError, document: Mapping[str, Any]) -> Invalid:
+    first = error.errors(include_url=False)[0]
+    path = [str(step) for step in first["loc"] if step in document or not _is_branch(step)]
+    name = ".".join(path) or "?"
+    value = first.get("input")
+    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return Invalid(f"unknown field {name!r}", field=name, value=value)
+    if first["type"] in {"missing", "missing_argument"}:
+        return Invalid(f"field {name!r} is missing", field=name, value=None)
+    reason = first["msg"].removeprefix("Value error, ")
+    return Invalid(f"{name} is {value!r}: {reason[0].lower()}{reason[1:]}", field=name, value=value)
+
+
+def _is_branch(step: Any) -> bool:
+    """Whether a step of an error's path is pydantic's name for a union member rather than a field."""
+    return isinstance(step, str) and ("[" in step or step in {"str", "constrained-str"})
+
+
+def spec_of(record: Record) -> InstanceSpec:
+    """The spec that would register `record` as it stands."""
+    return InstanceSpec(**{item.name: getattr(record, item.name) for item in fields(InstanceSpec)})
+
+
+def apply_patch(record: Record, patch: Any) -> InstanceSpec:
+    """`record` changed by a JSON merge patch (RFC 7396) over its mutable fields.
+
+    Raises `Invalid` for an unknown field, one with a verb of its own, or a bad value.
+    """
+    if not isinstance(patch, Mapping):
+        raise Invalid(f"a patch is an object of fields, not {patch!r}", field="", value=patch)
+    for name, value in patch.items():
+        if name not in MUTABLE_FIELDS:
+            reason = "is not changed by an update" if name in _RECORD_FIELDS else "is not a field"
+            raise Invalid(f"{name!r} {reason}", field=name, value=value)
+    current = orjson.loads(orjson.dumps(spec_of(record)))
+    merged = _merge(current, patch)
+    return parse_spec({name: value for name, value in merged.items() if value is not None})
+
+
+def _merge(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = _merge(result.get(name), value)
+    return result
+
+
+_RECORD_FIELDS: Final = frozenset(item.name for item in fields(Record))
+
+
+def hash_values(spec: InstanceSpec, names: tuple[str, ...] = MUTABLE_FIELDS) -> dict[str, str]:
+    """The fields of a completed spec as the hash holds them."""
+    return {name: encode_field(name, getattr(spec, name)) for name in names}

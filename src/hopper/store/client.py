@@ -1,0 +1,81 @@
+"""Every connection to Redis: the only place that builds clients, and that states each timeout and retry."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry as SyncRetry
+
+from hopper.config import Settings
+from hopper.errors import Invalid
+
+__all__ = ["blocking_client", "command_client", "database_of", "heartbeat_client", "subscriber_client"]
+
+_SCHEMES = ("redis", "rediss", "unix")
+POOL_SIZE = 32
+
+
+def _options(settings: Settings, *, read_timeout_s: float | None) -> dict[str, Any]:
+    url = settings.redis_url or ""
+    scheme = urlsplit(url).scheme
+    if scheme not in _SCHEMES:
+        raise Invalid(
+            f"redis_url is {url!r}: its scheme is not one of {', '.join(_SCHEMES)}", field="redis_url", value=url
+        )
+    options: dict[str, Any] = {
+        "socket_timeout": read_timeout_s,
+        "health_check_interval": 0,
+        "decode_responses": False,
+        "client_name": "hopper",
+    }
+    if scheme != "unix":
+        options |= {"socket_connect_timeout": settings.connect_timeout_s, "socket_keepalive": True}
+    return options
+
+
+def _asyncio_client(settings: Settings, *, read_timeout_s: float | None, connections: int) -> redis.asyncio.Redis:
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        settings.redis_url or "",
+        **_options(settings, read_timeout_s=read_timeout_s),
+        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+        max_connections=connections,
+        timeout=settings.command_timeout_s,
+    )
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def command_client(settings: Settings) -> redis.asyncio.Redis:
+    """For ordinary commands: a pool of 32 connections, no retries of its own (the store repeats with a token).
+
+    Raises `Invalid` for a URL of another kind than `redis://`, `rediss://` and `unix://`.
+    """
+    return _asyncio_client(settings, read_timeout_s=settings.command_timeout_s, connections=POOL_SIZE)
+
+
+def blocking_client(settings: Settings) -> redis.asyncio.Redis:
+    """For XREAD BLOCK: one connection, which may stay silent for the block and `log_silence_s` on top."""
+    silence_s = settings.log_block_ms / 1000 + settings.log_silence_s
+    return _asyncio_client(settings, read_timeout_s=silence_s, connections=1)
+
+
+def subscriber_client(settings: Settings) -> redis.asyncio.Redis:
+    """For notifications: a subscription may be silent for ever, so its reads have no timeout; it is pinged instead."""
+    return _asyncio_client(settings, read_timeout_s=None, connections=1)
+
+
+def heartbeat_client(settings: Settings) -> redis.Redis:
+    """For the heartbeat thread of a session: synchronous, one connection, no retries (the next beat is the retry)."""
+    pool = redis.ConnectionPool.from_url(
+        settings.redis_url or "",
+        **_options(settings, read_timeout_s=settings.command_timeout_s),
+        retry=SyncRetry(NoBackoff(), 0),
+        max_connections=1,
+    )
+    return redis.Redis.from_pool(pool)
+
+
+def database_of(client: redis.asyncio.Redis) -> int:
+    """The number of the database a client works on; notifications carry it in their channel."""
+    return int(client.connection_pool.connection_kwargs.get("db") or 0)

@@ -1,0 +1,402 @@
+"""The store of instances: one typed method per script, and the reads of records and heartbeats.
+
+Every method converts redis-py's errors. A write that loses its reply is repeated with the same request token, so it is
+applied once; a write that depends on what was read before reads again and repeats while it meets a `Conflict`.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import redis.asyncio
+import tenacity
+
+from hopper.config import Settings
+from hopper.errors import Conflict, NotFound, PreconditionFailed, Unavailable
+from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
+from hopper.model.record import Record
+from hopper.model.spec import InstanceSpec, hash_values
+from hopper.model.state import Verb
+from hopper.model.takeover import Takeover
+from hopper.store.client import command_client
+from hopper.store.faults import border
+from hopper.store.keys import Keys
+from hopper.store.scripts import script
+
+__all__ = ["InstanceStore", "Position", "Registration"]
+
+T = TypeVar("T")
+_READ_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What became of a registration. `superseded` tells that the id existed before."""
+
+    id: str
+    revision: int
+    incarnation: int
+    superseded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where the namespace is: its epoch, its last revision, and Redis' clock at the time of the answer."""
+
+    epoch: str
+    revision: int
+    now_ms: int = 0
+
+
+class InstanceStore:
+    """The records of one namespace. Close it with `aclose`."""
+
+    def __init__(self, settings: Settings, *, client: redis.asyncio.Redis | None = None) -> None:
+        self.settings = settings
+        self.keys = Keys(settings.namespace)
+        self.client = client or command_client(settings)
+
+    async def aclose(self) -> None:
+        """Close every connection. May be called twice."""
+        await self.client.aclose()
+
+    # -- the namespace ---------------------------------------------------------------------------------------------
+
+    async def open(self) -> Position:
+        """Check the version of the keys and bring the epoch up to date with the server's run.
+
+        Call it after every reconnect. Raises `NewerSchema` where a newer version wrote the keys.
+        """
+        with border():
+            run = await self._run_id()
+            epoch, revision, now_ms = await script("open")(
+                self.client,
+                keys={"schema": self.keys.schema, "epoch": self.keys.epoch, "revision": self.keys.revision},
+                arguments={"run": run, "word": secrets.token_hex(4)},
+            )
+        return Position(epoch, int(revision), now_ms)
+
+    async def _run_id(self) -> str:
+        """Eight characters that change whenever the server is another process; empty where INFO is refused."""
+        try:
+            info: Mapping[str, Any] = await self.client.info("server")
+        except redis.exceptions.ResponseError:
+            return ""
+        return str(info.get("run_id", ""))[:8]
+
+    async def position(self) -> Position:
+        """The epoch and the last revision, read at once."""
+        with border():
+            epoch, revision = await self.client.mget(self.keys.epoch, self.keys.revision)
+        return Position((epoch or b"").decode(), int(revision or 0))
+
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    async def register(
+        self,
+        spec: InstanceSpec,
+        *,
+        takeover: Takeover = Takeover.ALWAYS,
+        known: Record | None = None,
+        token: str | None = None,
+        actor: str = "",
+    ) -> Registration:
+        """Register, or supersede, an instance. `known` is the record the caller believes is there, if any.
+
+        Idempotent for one `token` within 60 s. Raises every error of `lua/register.lua`, and `Unavailable`.
+        """
+        spec = spec.completed(ttl_ms=self.settings.ttl_ms)
+        id, parent_id = str(spec.id), spec.parent_id or ""
+        fields = [word for pair in hash_values(spec).items() for word in pair]
+        request = self._request(token)
+
+        async def attempt(seen: Record | None) -> Registration:
+            seen_parent = (seen.parent_id if seen else None) or ""
+            revision, incarnation, outcome = await self._write(
+                "register",
+                keys={
+                    "record": self.keys.record(id),
+                    "heartbeat": self.keys.heartbeat(id),
+                    "instances": self.keys.instances,
+                    "names": self.keys.names,
+                    "global": self.keys.globe,
+                    "parent": self.keys.record(parent_id),
+                    "siblings": self.keys.children(parent_id),
+                    "old_siblings": self.keys.children(seen_parent),
+                    "orphans": self.keys.orphans,
+                    "down": self.keys.down,
+                    "request": request,
+                },
+                arguments={
+                    "id": id,
+                    "scope": spec.scope.value,
+                    "state": spec.state.value,
+                    "parent_id": parent_id,
+                    "seen_parent": seen_parent,
+                    "takeover": takeover.value,
+                    "actor": actor,
+                    "fields": fields,
+                },
+            )
+            return Registration(id, int(revision), int(incarnation), outcome == "superseded")
+
+        return await self._settle(id, attempt, known)
+
+    async def update(
+        self,
+        id: str,
+        change: Callable[[Record], InstanceSpec],
+        *,
+        known: Record | None = None,
+        if_revision: int | None = None,
+        token: str | None = None,
+        actor: str = "",
+    ) -> int:
+        """Change a record's mutable fields to what `change` makes of it; answers the revision.
+
+        `change` may be called again with a newer record. With `if_revision` the record must be at that revision, else
+        `PreconditionFailed`. Idempotent for one `token` within 60 s.
+        """
+        request = self._request(token)
+
+        async def attempt(seen: Record | None) -> int:
+            record = seen or await self.read(id)
+            if record is None:
+                raise NotFound(f"there is no instance '{id}'")
+            if if_revision is not None and record.revision != if_revision:
+                raise PreconditionFailed(f"instance '{id}' is at revision {record.revision}, not {if_revision}")
+            spec = change(record).completed(ttl_ms=self.settings.ttl_ms)
+            (revision,) = await self._write(
+                "update",
+                keys={"record": self.keys.record(id), "names": self.keys.names, "request": request},
+                arguments={
+                    "id": id,
+                    "seen_revision": record.revision,
+                    "actor": actor,
+                    "fields": [word for pair in hash_values(spec).items() for word in pair],
+                },
+            )
+            return int(revision)
+
+        return await self._settle(id, attempt, known)
+
+    async def deregister(
+        self,
+        id: str,
+        *,
+        known: Record | None = None,
+        incarnation: int | None = None,
+        if_revision: int | None = None,
+        token: str | None = None,
+        reason: str = "",
+        actor: str = "",
+    ) -> int:
+        """Remove an instance without children; answers the revision. Idempotent for one `token` within 60 s."""
+        request = self._request(token)
+
+        async def attempt(seen: Record | None) -> int:
+            seen_parent = (seen.parent_id if seen else None) or ""
+            (revision,) = await self._write(
+                "deregister",
+                keys={
+                    "record": self.keys.record(id),
+                    "heartbeat": self.keys.heartbeat(id),
+                    "children": self.keys.children(id),
+                    "siblings": self.keys.children(seen_parent),
+                    "instances": self.keys.instances,
+                    "names": self.keys.names,
+                    "global": self.keys.globe,
+                    "orphans": self.keys.orphans,
+                    "down": self.keys.down,
+                    "restarts": self.keys.restarts(id),
+                    "claims": self.keys.claims,
+                    "request": request,
+                },
+                arguments={
+                    "id": id,
+                    "seen_parent": seen_parent,
+                    "incarnation": "" if incarnation is None else incarnation,
+                    "seen_revision": "" if if_revision is None else if_revision,
+                    "reason": reason,
+                    "actor": actor,
+                },
+            )
+            return int(revision)
+
+        return await self._settle(id, attempt, known)
+
+    async def link(self, child_id: str, parent_id: str, *, known: Record | None = None, actor: str = "") -> int:
+        """Put a child under a parent, leaving the one it had; answers the revision. Idempotent."""
+
+        async def attempt(seen: Record | None) -> int:
+            seen_parent = (seen.parent_id if seen else None) or ""
+            (revision,) = await self._write(
+                "link",
+                keys={
+                    "child": self.keys.record(child_id),
+                    "parent": self.keys.record(parent_id),
+                    "siblings": self.keys.children(parent_id),
+                    "old_siblings": self.keys.children(seen_parent),
+                    "orphans": self.keys.orphans,
+                },
+                arguments={
+                    "child_id": child_id,
+                    "parent_id": parent_id,
+                    "seen_parent": seen_parent,
+                    "actor": actor,
+                },
+            )
+            return int(revision)
+
+        return await self._settle(child_id, attempt, known)
+
+    async def unlink(self, child_id: str, *, known: Record | None = None, actor: str = "") -> int:
+        """Take a child from its parent and clear its wish; answers the revision. Idempotent."""
+
+        async def attempt(seen: Record | None) -> int:
+            seen_parent = (seen.parent_id if seen else None) or ""
+            (revision,) = await self._write(
+                "unlink",
+                keys={
+                    "child": self.keys.record(child_id),
+                    "siblings": self.keys.children(seen_parent),
+                    "orphans": self.keys.orphans,
+                },
+                arguments={"child_id": child_id, "seen_parent": seen_parent, "actor": actor},
+            )
+            return int(revision)
+
+        return await self._settle(child_id, attempt, known)
+
+    async def transition(
+        self, id: str, verb: Verb, *, incarnation: int | None = None, reason: str = "", actor: str = ""
+    ) -> int:
+        """Carry an instance to the state a verb leads to; answers the revision. Idempotent."""
+        (revision,) = await self._write(
+            "transition",
+            keys={
+                "record": self.keys.record(id),
+                "heartbeat": self.keys.heartbeat(id),
+                "down": self.keys.down,
+            },
+            arguments={
+                "id": id,
+                "verb": verb.value,
+                "incarnation": "" if incarnation is None else incarnation,
+                "reason": reason,
+                "actor": actor,
+            },
+        )
+        return int(revision)
+
+    async def heartbeat(self, id: str, *, ttl_ms: int, value: bytes = b"") -> None:
+        """One heartbeat, exactly as an instance writes it: SETEX of its key. Unconditional, and therefore repeatable."""
+        if len(value) > MAX_HEARTBEAT_BYTES:
+            raise ValueError(f"a heartbeat of {len(value)} bytes, over {MAX_HEARTBEAT_BYTES}")
+        with border():
+            await self.client.execute_command("SETEX", self.keys.heartbeat(id), seconds_of(ttl_ms), value)
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+
+    async def read(self, id: str) -> Record | None:
+        """The record as it stands in Redis now, None where there is none."""
+        with border():
+            values = await self.client.hgetall(self.keys.record(id))
+        return Record.from_hash(values) if values else None
+
+    async def read_heartbeats(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The values of up to 1,000 heartbeats in one MGET, None for a lapsed one."""
+        if not ids:
+            return []
+        with border():
+            return list(await self.client.mget([self.keys.heartbeat(id) for id in ids]))
+
+    async def read_heartbeat(self, id: str) -> tuple[bytes | None, int]:
+        """The value of one heartbeat and its remaining milliseconds, negative for a lapsed one."""
+        with border():
+            async with self.client.pipeline(transaction=False) as pipe:
+                pipe.get(self.keys.heartbeat(id)).pttl(self.keys.heartbeat(id))
+                value, left_ms = await pipe.execute()
+        return value, left_ms
+
+    async def surveillance(self) -> tuple[str | None, dict[str, bytes]]:
+        """Who leads the monitoring, None where nobody does, and the hold and guards in force as JSON."""
+        with border():
+            async with self.client.pipeline(transaction=False) as pipe:
+                pipe.get(self.keys.monitor).hgetall(self.keys.holds)
+                monitor, holds = await pipe.execute()
+        return monitor.decode() if monitor else None, {name.decode(): value for name, value in holds.items()}
+
+    async def read_name(self, scope: str, name: str) -> str | None:
+        """The id that has a name in a scope."""
+        with border():
+            found = await self.client.hget(self.keys.names, f"{scope}:{name}")
+        return found.decode() if found else None
+
+    async def snapshot(self) -> AsyncIterator[list[Record]]:
+        """Every record, in batches in the order of creation. Records change meanwhile: the log tells how."""
+        last = 0
+        while True:
+            with border():
+                members = await self.client.zrange(
+                    self.keys.instances, f"({last}", "+inf", byscore=True, offset=0, num=_READ_BATCH, withscores=True
+                )
+                if not members:
+                    return
+                async with self.client.pipeline(transaction=False) as pipe:
+                    for id, _ in members:
+                        pipe.hgetall(self.keys.record(id.decode()))
+                    hashes = await pipe.execute()
+            last = int(members[-1][1])
+            yield [Record.from_hash(values) for values in hashes if values]
+
+    # -- how a write is carried out --------------------------------------------------------------------------------
+
+    def _request(self, token: str | None) -> str:
+        return self.keys.request(token or secrets.token_hex(12))
+
+    async def _write(self, name: str, *, keys: dict[str, str], arguments: dict[str, Any]) -> list[Any]:
+        """Run a changing script, again after a lost connection; an outcome that was unknown once stays unknown."""
+        keys = keys | self.keys.log()
+        arguments = arguments | {"log_length": self.settings.log_length}
+        outcome = "not-applied"
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self.settings.write_retries + 1),
+            wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.2),
+            retry=tenacity.retry_if_exception(_connection_lost),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    try:
+                        with border():
+                            return await script(name)(self.client, keys=keys, arguments=arguments)
+                    except Unavailable as error:
+                        outcome = "unknown" if error.outcome == "unknown" else outcome
+                        raise
+        except Unavailable as error:
+            error.outcome = outcome
+            raise
+        raise AssertionError("unreachable: tenacity re-raises")
+
+    async def _settle(self, id: str, attempt: Callable[[Record | None], Awaitable[T]], known: Record | None) -> T:
+        """Try with what the caller knows, then with what Redis has, while others change the same record."""
+        seen = known
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self.settings.conflict_retries),
+            wait=tenacity.wait_random_exponential(multiplier=0.002, max=0.1),
+            retry=tenacity.retry_if_exception_type(Conflict),
+            reraise=True,
+        )
+        async for trial in retrying:
+            with trial:
+                if trial.retry_state.attempt_number > 1:
+                    seen = await self.read(id)
+                return await attempt(seen)
+        raise AssertionError("unreachable: tenacity re-raises")
+
+
+def _connection_lost(error: BaseException) -> bool:
+    return isinstance(error, Unavailable) and str(error).startswith("Redis is away")
