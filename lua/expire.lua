@@ -24,6 +24,7 @@
 -- ERRORS   STALLED       Redis' clock is not where the monitor expected it
 --          NOT_LEADER    another monitor leads
 --          STALE_INCARNATION  a newer registration has taken the id
+--          INVALID       the record would be too large
 -- USES     clock integer refuse record encode log commit liveness
 local record_key, heartbeat, down, monitor, revision, epoch, events = unpack(KEYS)
 local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, expected_ms, tolerance_ms, monitor_id,

@@ -17,6 +17,7 @@
 -- ERRORS   NOT_FOUND     there is no such child or parent
 --          SCOPE_RULE    this scope may not stand under that one, or there is no room
 --          CONFLICT      the child has moved since the caller looked
+--          INVALID       the record would be too large
 -- USES     clock integer refuse record encode log commit kinship
 local child_key, parent_key, siblings, old_siblings, orphans, revision, epoch, events = unpack(KEYS)
 local child_id, parent_id, seen_parent, actor, log_length = unpack(ARGV)

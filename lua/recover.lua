@@ -12,7 +12,7 @@
 -- RETURNS  outcome       string   recovered, lapsed, gone, unmonitored or repeat
 --          left_ms       integer  what remains of its heartbeat, -2 for a gone one
 --          now_ms        integer  Redis' clock
--- ERRORS
+-- ERRORS   INVALID       the record would be too large
 -- USES     clock integer refuse record encode log commit liveness
 local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
 local id, actor, log_length = unpack(ARGV)

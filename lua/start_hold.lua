@@ -7,12 +7,13 @@
 --          events        stream   the log
 -- ARGV     monitor_id    string   the monitor that asks
 --          reason        string   why
+--          since_ms      integer  since when, by Redis' clock
 --          log_length    integer  events the log keeps
 -- RETURNS  revision      integer  the revision of the hold, the last one where it stood already
 -- ERRORS   NOT_LEADER    another monitor leads
 -- USES     clock integer refuse log
 local holds, monitor, revision, epoch, events = unpack(KEYS)
-local monitor_id, reason, log_length = unpack(ARGV)
+local monitor_id, reason, since_ms, log_length = unpack(ARGV)
 
 local leader = redis.call('GET', monitor) or ''
 if leader ~= monitor_id then
@@ -23,7 +24,7 @@ if redis.call('HEXISTS', holds, 'hold') == 1 then
   return { integer(log.last) }
 end
 local evidence = string.format('{"since_ms":%.0f,"monitor":%s,"reason":%s}',
-  log.now, cjson.encode(monitor_id), cjson.encode(reason))
+  since_ms, cjson.encode(monitor_id), cjson.encode(reason))
 append_event(log, { type = 'hold_started', reason = reason, actor = 'monitor', evidence = evidence })
 redis.call('HSET', holds, 'hold', evidence)
 return { integer(log.next) }

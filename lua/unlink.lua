@@ -14,6 +14,7 @@
 -- ERRORS   NOT_FOUND     there is no such child
 --          SCOPE_RULE    the global has no parent to be taken from
 --          CONFLICT      the child has moved since the caller looked
+--          INVALID       the record would be too large
 -- USES     clock integer refuse record encode log commit
 local child_key, siblings, orphans, revision, epoch, events = unpack(KEYS)
 local child_id, seen_parent, actor, log_length = unpack(ARGV)

@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """Events the log keeps, roughly: Redis trims whole nodes."""
     log_block_ms: Milliseconds = 1000
     """Milliseconds a read of the log blocks before it looks whether the epoch is still the same."""
-    log_silence_s: Seconds = 3.0
+    log_silence_s: Seconds = 2.0
     """Seconds past its block after which a read of the log counts as hung and the connection is replaced."""
 
     ttl_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 15_000
@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     lease_ms: Milliseconds = 2000
     """Milliseconds the leading monitor's lease lasts without a pulse; a standby takes over after that."""
     verdict_tolerance_ms: Milliseconds = 1000
-    """Milliseconds Redis' clock may be off the expected time when a verdict arrives, or a quarter of the TTL if less."""
+    """Milliseconds Redis' clock may be off the expected time at a verdict, or a quarter of the TTL if less."""
 
     @field_validator("redis_url")
     @classmethod

@@ -14,10 +14,7 @@ __all__ = ["Selector", "in_service"]
 def in_service(record: Record) -> bool:
     """Whether work may be sent to the instance: running, alive, not flapping, no maintenance."""
     return (
-        record.state is State.RUNNING
-        and record.health in ALIVE
-        and not record.flapping
-        and record.maintenance is None
+        record.state is State.RUNNING and record.health in ALIVE and not record.flapping and record.maintenance is None
     )
 
 
@@ -26,7 +23,8 @@ class Selector:
     """Criteria that must all hold; one that is absent asks nothing.
 
     Of `scope`, `state` and `health` an instance has one value each, so it must be among those named; `tags` and
-    `metadata` must all be there. `name` is exact, or a glob where it contains `*`, `?` or `[`. `ancestor` needs the tree and is answered by the view.
+    `metadata` must all be there. `name` is exact, or a glob where it contains `*`, `?` or `[`. `ancestor` needs the
+    tree and is answered by the view.
     """
 
     scope: frozenset[Scope] = frozenset()

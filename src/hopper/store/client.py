@@ -5,16 +5,32 @@ from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.retry import Retry as SyncRetry
 
 from hopper.config import Settings
 from hopper.errors import Invalid
 
-__all__ = ["blocking_client", "command_client", "database_of", "heartbeat_client", "subscriber_client"]
+__all__ = ["ConnectCount", "blocking_client", "command_client", "database_of", "heartbeat_client", "subscriber_client"]
 
 _SCHEMES = ("redis", "rediss", "unix")
 POOL_SIZE = 32
+
+
+class ConnectCount:
+    """Counts how often a client has connected: redis-py replaces a connection that broke without a word.
+
+    What was read on one connection may not continue what was read on another, since the server may be another too.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def connected(self, connection: Any) -> None:
+        """The connection's own greeting, counted; passed as `redis_connect_func`."""
+        await connection.on_connect()
+        self.count += 1
 
 
 def _options(settings: Settings, *, read_timeout_s: float | None) -> dict[str, Any]:
@@ -35,29 +51,36 @@ def _options(settings: Settings, *, read_timeout_s: float | None) -> dict[str, A
     return options
 
 
-def _asyncio_client(settings: Settings, *, read_timeout_s: float | None, connections: int) -> redis.asyncio.Redis:
+def _asyncio_client(
+    settings: Settings, *, read_timeout_s: float | None, connections: int, connects: ConnectCount | None = None
+) -> redis.asyncio.Redis:
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         settings.redis_url or "",
         **_options(settings, read_timeout_s=read_timeout_s),
-        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 0),
         max_connections=connections,
         timeout=settings.command_timeout_s,
+        redis_connect_func=connects.connected if connects else None,
     )
     return redis.asyncio.Redis.from_pool(pool)
 
 
-def command_client(settings: Settings) -> redis.asyncio.Redis:
-    """For ordinary commands: a pool of 32 connections, no retries of its own (the store repeats with a token).
+def command_client(
+    settings: Settings, *, connections: int = POOL_SIZE, connects: ConnectCount | None = None
+) -> redis.asyncio.Redis:
+    """For ordinary commands: a pool of connections, no retries of its own (the store repeats with a token).
 
     Raises `Invalid` for a URL of another kind than `redis://`, `rediss://` and `unix://`.
     """
-    return _asyncio_client(settings, read_timeout_s=settings.command_timeout_s, connections=POOL_SIZE)
+    return _asyncio_client(
+        settings, read_timeout_s=settings.command_timeout_s, connections=connections, connects=connects
+    )
 
 
-def blocking_client(settings: Settings) -> redis.asyncio.Redis:
+def blocking_client(settings: Settings, *, connects: ConnectCount | None = None) -> redis.asyncio.Redis:
     """For XREAD BLOCK: one connection, which may stay silent for the block and `log_silence_s` on top."""
     silence_s = settings.log_block_ms / 1000 + settings.log_silence_s
-    return _asyncio_client(settings, read_timeout_s=silence_s, connections=1)
+    return _asyncio_client(settings, read_timeout_s=silence_s, connections=1, connects=connects)
 
 
 def subscriber_client(settings: Settings) -> redis.asyncio.Redis:

@@ -55,7 +55,7 @@ class InstanceStore:
     def __init__(self, settings: Settings, *, client: redis.asyncio.Redis | None = None) -> None:
         self.settings = settings
         self.keys = Keys(settings.namespace)
-        self.client = client or command_client(settings)
+        self.client: Any = client or command_client(settings)
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
@@ -291,7 +291,7 @@ class InstanceStore:
         return int(revision)
 
     async def heartbeat(self, id: str, *, ttl_ms: int, value: bytes = b"") -> None:
-        """One heartbeat, exactly as an instance writes it: SETEX of its key. Unconditional, and therefore repeatable."""
+        """One heartbeat, as an instance writes it: SETEX of its key. Unconditional, and therefore repeatable."""
         if len(value) > MAX_HEARTBEAT_BYTES:
             raise ValueError(f"a heartbeat of {len(value)} bytes, over {MAX_HEARTBEAT_BYTES}")
         with border():
@@ -327,6 +327,12 @@ class InstanceStore:
                 pipe.get(self.keys.monitor).hgetall(self.keys.holds)
                 monitor, holds = await pipe.execute()
         return monitor.decode() if monitor else None, {name.decode(): value for name, value in holds.items()}
+
+    async def global_id(self) -> str | None:
+        """The id of the Global, None where there is none."""
+        with border():
+            found = await self.client.get(self.keys.globe)
+        return found.decode() if found else None
 
     async def read_name(self, scope: str, name: str) -> str | None:
         """The id that has a name in a scope."""

@@ -1,8 +1,8 @@
 """The Lua scripts: found, bound to the names in their header block, rendered and called.
 
-Each file of `lua/` starts with a block that names its keys, arguments, results, errors and the pieces it uses. The block
-is the binding: Python passes keys and arguments by these names, and a missing or unknown one raises `TypeError`. A name
-with `*` is a group, passed as a sequence and always the last of its kind.
+Each file of `lua/` starts with a block that names its keys, arguments, results, errors and the pieces it uses. The
+block is the binding: Python passes keys and arguments by these names, and a missing or unknown one raises `TypeError`.
+A name with `*` is a group, passed as a sequence and always the last of its kind.
 """
 
 import hashlib

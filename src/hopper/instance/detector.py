@@ -1,0 +1,275 @@
+"""The failure detector: probes each heartbeat just after its deadline, and judges the ones that are gone.
+
+A verdict needs a pulse that was sent after the lapse was noticed and answered in time, and no TTL owed from a hold.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from hopper.config import Settings
+from hopper.errors import HopperError, NotFound, NotLeader, StaleIncarnation, Stalled, Unavailable
+from hopper.instance.fleet import Fleet, Watch
+from hopper.instance.pulse import Pulse, local_ms
+from hopper.model.event import Event, EventType, Reason
+from hopper.model.health import ALIVE, Health
+from hopper.model.record import Record
+from hopper.model.state import State
+from hopper.store.surveillance import Lapse, SurveillanceStore
+
+__all__ = ["FailureDetector"]
+
+_VERDICT_BATCH = 64
+_RETRY_MS = 50.0
+
+
+class FailureDetector:
+    """Watches the fleet while this monitor leads. `run` probes, `judge` gives verdicts; run both as tasks."""
+
+    def __init__(self, settings: Settings, surveillance: SurveillanceStore) -> None:
+        self.fleet = Fleet(tick_ms=settings.tick_ms)
+        self.pulse: Pulse
+        """Set by the monitor, since each needs the other."""
+        self._settings = settings
+        self._surveillance = surveillance
+        self._keys = surveillance.keys
+        self._lapsed: deque[Watch] = deque()
+        self._recovered: deque[Watch] = deque()
+        self._wake = asyncio.Event()
+        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
+
+    # -- what is watched -------------------------------------------------------------------------------------------
+
+    def begin(self, records: Sequence[Record]) -> None:
+        """Watch these instances, each looked at at once: nothing is known of their deadlines."""
+        self.fleet.clear()
+        now_ms = local_ms()
+        for record in records:
+            if record.monitored:
+                self.fleet.wheel.schedule(self._take(record), now_ms)
+
+    def end(self) -> None:
+        """Watch nobody: another monitor leads."""
+        self.fleet.clear()
+        self._lapsed.clear()
+        self._recovered.clear()
+
+    def take(self, event: Event) -> None:
+        """Take in one change of the registry."""
+        record = event.record
+        if record is None:
+            return
+        if event.type is EventType.DEREGISTERED or not record.monitored:
+            self.fleet.drop(record.id)
+            return
+        known = self.fleet.get(record.id)
+        begun = known is None or known.incarnation != record.incarnation
+        watch = self._take(record)
+        now_ms = local_ms()
+        if begun and not event.resync:
+            watch.lapsed_ms = None
+            watch.deadline_ms = self.pulse.clock.local_ms(event.at_ms) + record.ttl_ms
+            self._schedule_deadline(watch)
+        elif begun or (watch.state is State.STOPPING and watch.health in {Health.DOWN, Health.SUSPECT}):
+            self.fleet.wheel.schedule(watch, now_ms)
+        elif watch.health in {Health.DOWN, Health.SUSPECT} and watch.tick < 0:
+            self.fleet.wheel.schedule(watch, now_ms + self._settings.recovery_ms)
+
+    def look_at(self, id: str) -> None:
+        """Probe an instance at the next tick: a notification says that its heartbeat expired."""
+        watch = self.fleet.get(id)
+        if watch is not None and watch.lapsed_ms is None and not watch.is_judged:
+            self.fleet.wheel.schedule(watch, local_ms())
+
+    def excuse(self, id: str) -> None:
+        """Redis evicted a heartbeat: its absence tells nothing, and the instance has one TTL to write it again."""
+        watch = self.fleet.get(id)
+        if watch is not None:
+            watch.evicted_ms = local_ms()
+            self._logger.error("detector.evicted", id=id)
+
+    def _take(self, record: Record) -> Watch:
+        return self.fleet.take(record, self._keys.heartbeat(record.id))
+
+    def _schedule_deadline(self, watch: Watch) -> None:
+        self.fleet.wheel.schedule(watch, watch.deadline_ms + self._settings.probe_margin_ms)
+
+    # -- probing ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Probe whatever is due, tick by tick; ends by cancellation."""
+        tick_s = self._settings.tick_ms / 1000
+        while True:
+            due = list(self.fleet.wheel.pop_due(local_ms()))
+            if due:
+                due.sort(key=_ttl)
+                for start in range(0, len(due), self._settings.probe_batch):
+                    await self._probe(due[start : start + self._settings.probe_batch])
+            await asyncio.sleep(tick_s)
+
+    async def _probe(self, due: Sequence[Watch]) -> None:
+        runs: list[int] = []
+        for watch in due:
+            if runs and runs[-1] == watch.ttl_ms:
+                runs[-2] += 1
+            else:
+                runs += (1, watch.ttl_ms)
+        try:
+            redis_ms, *left = await self._surveillance.probe([watch.key for watch in due], runs)
+        except Unavailable as error:
+            self.pulse.hold(str(error))
+            for watch in due:
+                self._retry(watch)
+            return
+        answered_ms = self.pulse.clock.local_ms(redis_ms)
+        schedule, margin_ms = self.fleet.wheel.schedule, self._settings.probe_margin_ms
+        for watch, left_ms in zip(due, left, strict=True):
+            if left_ms > 0:
+                watch.deadline_ms = answered_ms + left_ms
+                watch.lapsed_ms = None
+                if watch.health in ALIVE:
+                    schedule(watch, watch.deadline_ms + margin_ms)
+                else:
+                    self._recovered.append(watch)
+                    self._wake.set()
+            else:
+                self._notice(watch, answered_ms)
+
+    def _notice(self, watch: Watch, now_ms: float) -> None:
+        """A heartbeat is gone. What is judged already is looked at again later; the others are to be judged."""
+        if watch.is_judged:
+            self.fleet.wheel.schedule(watch, now_ms + self._settings.recovery_ms)
+            return
+        if watch.lapsed_ms is None:
+            watch.lapsed_ms = now_ms
+            watch.deadline_ms = min(watch.deadline_ms, now_ms)
+            watch.group.lapses.append(now_ms)
+        self._lapsed.append(watch)
+        self._wake.set()
+
+    def _retry(self, watch: Watch, after_ms: float = _RETRY_MS) -> None:
+        if self.fleet.get(watch.id) is watch:
+            self.fleet.wheel.schedule(watch, local_ms() + after_ms)
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    async def judge(self) -> None:
+        """Give verdicts on lapsed heartbeats and record recovered ones; ends by cancellation."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._recovered:
+                await self._recover([self._recovered.popleft() for _ in range(min(64, len(self._recovered)))])
+            while self._lapsed:
+                await self._judge([self._lapsed.popleft() for _ in range(min(_VERDICT_BATCH, len(self._lapsed)))])
+
+    async def _judge(self, batch: Sequence[Watch]) -> None:
+        batch = [watch for watch in batch if self.fleet.get(watch.id) is watch]
+        if not batch:
+            return
+        if not await self.pulse.confirm():
+            for watch in batch:
+                self._retry(watch)
+            return
+        now_ms = local_ms()
+        ripe: list[tuple[Watch, Lapse]] = []
+        for watch in batch:
+            owed_ms = self._owed_ms(watch, now_ms)
+            if owed_ms > 0:
+                self._retry(watch, min(owed_ms + self._settings.probe_margin_ms, self._settings.recovery_ms))
+            elif (lapse := self._lapse(watch, now_ms)) is not None:
+                ripe.append((watch, lapse))
+            else:
+                self._retry(watch, self._settings.recovery_ms)
+        if not ripe:
+            return
+        try:
+            answers = await self._surveillance.expire(
+                [lapse for _, lapse in ripe],
+                monitor_id=self.pulse.monitor_id,
+                expected_ms=int(self.pulse.clock.redis_ms(local_ms())),
+            )
+        except Unavailable as error:
+            self.pulse.hold(str(error))
+            for watch, _ in ripe:
+                self._retry(watch)
+            return
+        for (watch, lapse), answer in zip(ripe, answers, strict=True):
+            self._take_answer(watch, lapse, answer)
+
+    def _owed_ms(self, watch: Watch, now_ms: float) -> float:
+        owed_ms = self.pulse.holds.owed_ms(watch.since_ms, watch.ttl_ms, now_ms)
+        return max(owed_ms, watch.evicted_ms + watch.ttl_ms - now_ms)
+
+    def _lapse(self, watch: Watch, now_ms: float) -> Lapse | None:
+        """The verdict that is due on a lapsed heartbeat, None where it has been given and the next is not due yet."""
+        graceful = now_ms < watch.deadline_ms + watch.grace_ms and watch.state is not State.STOPPING
+        if graceful and watch.health is Health.SUSPECT:
+            return None
+        return Lapse(
+            id=watch.id,
+            incarnation=watch.incarnation,
+            verdict=(Health.SUSPECT if graceful else Health.DOWN).value,
+            reason=(Reason.GRACE if graceful else Reason.LAPSED).value,
+            deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
+            lapsed=watch.group.lapsed_since(now_ms - watch.ttl_ms),
+            group_size=watch.group.size,
+            tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
+        )
+
+    def _take_answer(self, watch: Watch, lapse: Lapse, answer: list[Any] | HopperError) -> None:
+        match answer:
+            case ["down" | "suspect" as verdict, _, redis_ms]:
+                watch.health = Health(verdict)
+                self._schedule_next(watch)
+                self._logger.info(
+                    "detector.verdict", id=watch.id, verdict=verdict, late_ms=redis_ms - lapse.deadline_ms
+                )
+            case ["alive", *_]:
+                watch.lapsed_ms = None
+                self._retry(watch, 0)
+            case ["repeat", *_]:
+                self._schedule_next(watch)
+            case ["stopped" | "gone" | "unmonitored", *_] | NotFound() | StaleIncarnation():
+                pass  # the log tells the rest
+            case NotLeader():
+                self.pulse.step_down()
+            case Stalled() | Unavailable():
+                self.pulse.hold(str(answer))
+                self._retry(watch)
+            case _:
+                self._logger.error("detector.refused", id=watch.id, answer=str(answer))
+                self._retry(watch, self._settings.recovery_ms)
+
+    def _schedule_next(self, watch: Watch) -> None:
+        """After a verdict: look for a recovery, and be there when the grace ends."""
+        if self.fleet.get(watch.id) is not watch:
+            return
+        next_ms = local_ms() + self._settings.recovery_ms
+        if watch.health is Health.SUSPECT:
+            next_ms = min(next_ms, watch.deadline_ms + watch.grace_ms + self._settings.probe_margin_ms)
+        self.fleet.wheel.schedule(watch, next_ms)
+
+    async def _recover(self, batch: Sequence[Watch]) -> None:
+        try:
+            answers = await self._surveillance.recover([watch.id for watch in batch])
+        except Unavailable as error:
+            self.pulse.hold(str(error))
+            answers = [error] * len(batch)
+        for watch, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, HopperError):
+                self._retry(watch)
+            elif answer[0] in {"recovered", "repeat"}:
+                watch.health = Health.HEALTHY
+                watch.deadline_ms = self.pulse.clock.local_ms(answer[2] + answer[1])
+                if self.fleet.get(watch.id) is watch:
+                    self._schedule_deadline(watch)
+            elif answer[0] == "lapsed":
+                self._retry(watch, 0)
+
+
+def _ttl(watch: Watch) -> int:
+    return watch.ttl_ms

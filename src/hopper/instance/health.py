@@ -1,0 +1,136 @@
+"""Health reports: the whole registry at a glance, and one instance with its heartbeat as it is now."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from hopper.errors import NotFound, Unavailable
+from hopper.instance.view import RegistryView
+from hopper.model.health import Health
+from hopper.model.heartbeat import Metrics, parse_heartbeat
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+from hopper.store.instances import InstanceStore
+
+__all__ = ["MAX_HEARTBEATS", "HealthReports", "HealthSummary", "InstanceHealth"]
+
+MAX_HEARTBEATS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceHealth:
+    """One instance's health with its heartbeat as read just now. Times are milliseconds of Redis' clock."""
+
+    id: str
+    name: str
+    scope: Scope
+    state: str
+    health: Health
+    metrics: dict[str, Any]
+    problems: tuple[str, ...]
+    heartbeat: bool
+    expires_in_ms: int | None
+    ttl_ms: int
+    incarnation: int
+    down_at_ms: int | None
+    started_at_ms: int | None
+    flapping: bool
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSummary:
+    """The registry at a glance. `status` is `ok`, `degraded` (someone is down, or a hold is on) or `unavailable`."""
+
+    status: str
+    total: int
+    health: dict[str, int]
+    scopes: dict[str, int]
+    states: dict[str, int]
+    by_scope: dict[str, dict[str, int]]
+    orphans: int
+    monitor: str | None
+    hold: dict[str, Any] | None
+    guards: dict[str, Any] = field(default_factory=dict)
+    redis: str = "ok"
+
+
+class HealthReports:
+    """Reads of health. Records come from the view, heartbeats and who leads from Redis."""
+
+    def __init__(self, store: InstanceStore, view: RegistryView) -> None:
+        self._store = store
+        self._view = view
+
+    async def summary(self) -> HealthSummary:
+        """Counts by health, scope and state, who monitors, and the hold; from the view alone while Redis is away."""
+        replica = self._view.replica
+        monitor: str | None = None
+        hold, guards, redis = replica.hold, {}, "ok"
+        try:
+            monitor, holds = await self._store.surveillance()
+            decoded = {name: orjson.loads(value) for name, value in holds.items()}
+            hold = decoded.pop("hold", None)
+            guards = decoded
+        except Unavailable as error:
+            redis = str(error)
+        counts = replica.health_counts()
+        by_scope: dict[str, dict[str, int]] = {scope.value: {} for scope in Scope}
+        for record in replica.records.values():
+            held = by_scope[record.scope.value]
+            held[record.health.value] = held.get(record.health.value, 0) + 1
+        troubled = counts[Health.DOWN] or counts[Health.SUSPECT] or counts[Health.UNHEALTHY]
+        if redis != "ok" or not self._view.complete:
+            status = "unavailable"
+        elif hold or guards or troubled or monitor is None:
+            status = "degraded"
+        else:
+            status = "ok"
+        return HealthSummary(
+            status=status,
+            total=len(replica),
+            health={health.value: count for health, count in counts.items()},
+            scopes={scope.value: replica.count("scope", scope) for scope in Scope},
+            states={state.value: count for state, count in replica.state_counts().items()},
+            by_scope=by_scope,
+            orphans=len(replica.orphans()),
+            monitor=monitor,
+            hold=hold,
+            guards=guards,
+            redis=redis,
+        )
+
+    async def instance(self, id: str) -> InstanceHealth:
+        """One instance with its metrics and the time left to it. Raises `NotFound` and `Unavailable`."""
+        record = self._view.replica.records.get(id)
+        if record is None:
+            raise NotFound(f"there is no instance '{id}'")
+        value, left_ms = await self._store.read_heartbeat(id)
+        return _report(record, value, left_ms if left_ms > 0 else None)
+
+    async def detail(self, records: list[Record]) -> list[InstanceHealth]:
+        """Up to 1,000 instances with their metrics, read in one MGET; without the time left. Raises `Unavailable`."""
+        values = await self._store.read_heartbeats([record.id for record in records[:MAX_HEARTBEATS]])
+        return [_report(record, value, None) for record, value in zip(records, values, strict=False)]
+
+
+def _report(record: Record, value: bytes | None, left_ms: int | None) -> InstanceHealth:
+    metrics = Metrics() if value is None else parse_heartbeat(value)
+    return InstanceHealth(
+        id=record.id,
+        name=record.name,
+        scope=record.scope,
+        state=record.state.value,
+        health=record.health,
+        metrics=metrics.as_json(),
+        problems=metrics.problems,
+        heartbeat=value is not None,
+        expires_in_ms=left_ms,
+        ttl_ms=record.ttl_ms,
+        incarnation=record.incarnation,
+        down_at_ms=record.down_at_ms,
+        started_at_ms=record.started_at_ms,
+        flapping=record.flapping,
+        restarts=record.restarts,
+    )

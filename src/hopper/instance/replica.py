@@ -1,0 +1,195 @@
+"""The replica: every record of a namespace in memory, with indexes and the tree. It does no I/O."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hopper.model.event import Event, EventType
+from hopper.model.health import Health
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+from hopper.model.selector import Selector
+from hopper.model.state import State
+
+__all__ = ["Replica"]
+
+IndexKey = tuple[str, Any]
+_NOBODY: dict[str, None] = {}
+
+
+def _index_keys(record: Record) -> Iterator[IndexKey]:
+    yield "scope", record.scope
+    yield "state", record.state
+    yield "health", record.health
+    yield "name", record.name
+    if record.parent_id is not None:
+        yield "parent", record.parent_id
+    elif record.scope is not Scope.GLOBAL:
+        yield "orphan", True
+    for tag in record.tags:
+        yield "tag", tag
+    for item in record.metadata.items():
+        yield "meta", item
+
+
+class Replica:
+    """Records, their encoded JSON, indexes and the tree at one revision.
+
+    `records` is in the order of creation. Treat what the methods answer as read-only: it is shared, not copied.
+    """
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.records: dict[str, Record] = {}
+        self.global_id: str | None = None
+        self.hold: dict[str, Any] | None = None
+        self._json: dict[str, bytes] = {}
+        self._index: dict[IndexKey, dict[str, None]] = {}
+        self._removed: dict[str, int] = {}
+
+    # -- change ----------------------------------------------------------------------------------------------------
+
+    def put(self, record: Record, json: bytes | None = None) -> None:
+        """Hold a record, unless a newer one or a later removal of its id is held already."""
+        held = self.records.get(record.id)
+        if held is not None:
+            if held.revision >= record.revision:
+                return
+            self._unindex(held)
+        elif self._removed.get(record.id, -1) >= record.revision:
+            return
+        self.records[record.id] = record
+        if json is not None:
+            self._json[record.id] = json
+        else:
+            self._json.pop(record.id, None)
+        for key in _index_keys(record):
+            self._index.setdefault(key, {})[record.id] = None
+        if record.scope is Scope.GLOBAL:
+            self.global_id = record.id
+
+    def remove(self, id: str, revision: int) -> None:
+        """Forget a record, unless it is newer than the removal."""
+        held = self.records.get(id)
+        self._removed[id] = revision
+        if held is None or held.revision > revision:
+            return
+        self._unindex(held)
+        del self.records[id]
+        self._json.pop(id, None)
+        if self.global_id == id:
+            self.global_id = None
+
+    def apply(self, event: Event) -> None:
+        """Take one event in. The caller sees to it that none is left out."""
+        if event.type is EventType.DEREGISTERED and event.id is not None:
+            self.remove(event.id, event.revision)
+        elif event.record is not None:
+            self.put(event.record, event.record_json)
+        elif event.type is EventType.HOLD_STARTED:
+            self.hold = dict(event.evidence)
+        elif event.type is EventType.HOLD_ENDED:
+            self.hold = None
+        self.revision = event.revision
+
+    def settle(self) -> None:
+        """Forget which removals were seen while loading: from here events come one after the other."""
+        self._removed.clear()
+        self.records = dict(sorted(self.records.items(), key=lambda item: item[1].created_revision))
+
+    def _unindex(self, record: Record) -> None:
+        for key in _index_keys(record):
+            members = self._index.get(key)
+            if members is not None:
+                members.pop(record.id, None)
+                if not members:
+                    del self._index[key]
+
+    # -- look up ---------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def json(self, id: str) -> bytes | None:
+        """The JSON document of a record, encoded once per change; None where there is none."""
+        encoded = self._json.get(id)
+        if encoded is None:
+            record = self.records.get(id)
+            if record is None:
+                return None
+            encoded = self._json[id] = record.to_json()
+        return encoded
+
+    def named(self, scope: Scope, name: str) -> Record | None:
+        """The instance of a scope that has a name."""
+        for id in self._index.get(("name", name), _NOBODY):
+            record = self.records[id]
+            if record.scope is scope:
+                return record
+        return None
+
+    def children(self, id: str) -> list[Record]:
+        """The children of an instance, in the order in which they came."""
+        return [self.records[child] for child in self._index.get(("parent", id), _NOBODY)]
+
+    def ancestors(self, id: str) -> list[Record]:
+        """Parent, grandparent and so on, nearest first. A parent that is not known ends the list."""
+        line: list[Record] = []
+        record = self.records.get(id)
+        while record is not None and record.parent_id is not None:
+            record = self.records.get(record.parent_id)
+            if record is not None:
+                line.append(record)
+        return line
+
+    def descendants(self, id: str) -> list[Record]:
+        """Children, grandchildren and so on: each parent before its children."""
+        found: list[Record] = []
+        waiting = self.children(id)[::-1]
+        while waiting:
+            record = waiting.pop()
+            found.append(record)
+            waiting.extend(self.children(record.id)[::-1])
+        return found
+
+    def orphans(self) -> list[Record]:
+        """Every instance that should have a parent and has none."""
+        return [self.records[id] for id in self._index.get(("orphan", True), _NOBODY)]
+
+    def count(self, kind: str, value: Any) -> int:
+        """How many instances have a value of `scope`, `state`, `health`, `tag` or `parent`."""
+        return len(self._index.get((kind, value), _NOBODY))
+
+    def health_counts(self) -> dict[Health, int]:
+        """Instances per health, in the order of severity."""
+        return {health: self.count("health", health) for health in Health}
+
+    def state_counts(self) -> dict[State, int]:
+        """Instances per state."""
+        return {state: self.count("state", state) for state in State}
+
+    def select(self, selector: Selector) -> list[Record]:
+        """Every record that a selector matches, in no promised order. The smallest index is searched."""
+        records = self.records
+        if selector.ancestor is not None:
+            candidates: Iterable[Record] = self.descendants(selector.ancestor)
+        else:
+            candidates = self._candidates(selector)
+        matches = selector.matches
+        return [record for record in candidates if matches(record)] if records else []
+
+    def _candidates(self, selector: Selector) -> Iterable[Record]:
+        wanted: list[IndexKey] = [("tag", tag) for tag in selector.tags]
+        wanted += [("meta", item) for item in selector.metadata.items()]
+        for kind, values in (("scope", selector.scope), ("state", selector.state), ("health", selector.health)):
+            if len(values) == 1:
+                wanted.extend((kind, value) for value in values)
+        if selector.parent is not None:
+            wanted.append(("parent", selector.parent))
+        if selector.name is not None and not selector.name_is_glob:
+            wanted.append(("name", selector.name))
+        if selector.orphan:
+            wanted.append(("orphan", True))
+        if not wanted:
+            return self.records.values()
+        sets = [self._index.get(key, _NOBODY) for key in wanted]
+        return [self.records[id] for id in min(sets, key=len)]

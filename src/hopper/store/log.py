@@ -1,0 +1,95 @@
+"""The change log: read in order, without a hole, on a connection of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio
+
+from hopper.config import Settings
+from hopper.errors import Compacted, StoreFault, Unavailable
+from hopper.model.event import Event
+from hopper.store.client import ConnectCount, blocking_client
+from hopper.store.faults import border
+from hopper.store.keys import Keys
+
+__all__ = ["ChangeLog"]
+
+_BATCH = 500
+
+
+class ChangeLog:
+    """Reads the stream of one namespace. Close it with `aclose`."""
+
+    def __init__(self, settings: Settings, *, client: redis.asyncio.Redis | None = None) -> None:
+        self.settings = settings
+        self._keys = Keys(settings.namespace)
+        self._connects = ConnectCount()
+        self._connection = -1
+        self._client: Any = client or blocking_client(settings, connects=self._connects)
+
+    async def aclose(self) -> None:
+        """Close the connection. May be called twice."""
+        await self._client.aclose()
+
+    async def connect(self) -> None:
+        """Make sure of a connection and pin it: from now on a read on another one raises `Unavailable`.
+
+        Call it before `InstanceStore.open`, so that what follows belongs to the epoch that was answered.
+        """
+        with border():
+            await self._client.ping()
+        self._connection = self._connects.count
+
+    async def disconnect(self) -> None:
+        """Drop the connection: the next `connect` makes a new one."""
+        await self._client.connection_pool.disconnect()
+
+    async def follow(self, after: int) -> list[Event]:
+        """The events that come right after a revision, at most 500; waits up to `log_block_ms` for the first.
+
+        An empty list means that none came. Raises `Compacted` where the next event is no longer in the log, and
+        `Unavailable` where the connection broke or was replaced.
+        """
+        with border():
+            reply: Any = await self._client.xread(
+                {self._keys.events: f"{after}-0"}, count=_BATCH, block=self.settings.log_block_ms
+            )
+        self._check_connection()
+        if not reply:
+            return []
+        entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
+        return self._decode(entries, after)
+
+    async def between(self, first: int, last: int) -> list[Event]:
+        """The events from one revision to another, both included, as far as the log holds them, at most 500."""
+        with border():
+            entries = await self._client.xrange(self._keys.events, f"{first}-0", f"{last}-0", count=_BATCH)
+        return [self._event(entry) for entry in entries]
+
+    async def oldest(self) -> int | None:
+        """The oldest revision in the log, None where it is empty."""
+        with border():
+            entries = await self._client.xrange(self._keys.events, count=1)
+        return int(entries[0][0].split(b"-")[0]) if entries else None
+
+    def _decode(self, entries: Sequence[Any], after: int) -> list[Event]:
+        events = [self._event(entry) for entry in entries]
+        for expected, event in enumerate(events, start=after + 1):
+            if event.revision != expected:
+                raise Compacted(
+                    f"the log continues at revision {event.revision}, not {expected}",
+                    oldest_revision=event.revision,
+                    revision=events[-1].revision,
+                )
+        return events
+
+    @staticmethod
+    def _event(entry: Any) -> Event:
+        try:
+            return Event.from_entry(*entry)
+        except (KeyError, ValueError, TypeError) as error:
+            raise StoreFault(f"the log's entry {entry[0]!r} is not an event: {error!r}") from error
+
+    def _check_connection(self) -> None:
+        if self._connects.count != self._connection and self._connection > 0:
+            raise Unavailable("the log's connection was replaced")
