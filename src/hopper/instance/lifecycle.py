@@ -1,5 +1,6 @@
 """The lifecycle: how instances come, change, move between states and go."""
 
+from dataclasses import replace
 from typing import Any
 
 from hopper.errors import Invalid
@@ -61,7 +62,7 @@ class Lifecycle:
             for name in ("parent_id", "state"):
                 if name in document and document[name] != getattr(record, name):
                     raise Invalid(f"{name!r} is not changed by an update", field=name, value=document[name])
-            return InstanceSpec(**{**_fields(spec), "id": id, "name": spec.name or id})
+            return replace(spec, id=id, name=spec.name or id)
 
         return await self._store.update(
             id, change, known=self._known(id), if_revision=if_revision, token=token, actor=actor
@@ -100,7 +101,3 @@ class Lifecycle:
 
     def _known(self, id: str) -> Record | None:
         return self._view.replica.records.get(id)
-
-
-def _fields(spec: InstanceSpec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}

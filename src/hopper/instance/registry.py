@@ -30,6 +30,8 @@ from hopper.store.log import ChangeLog
 
 __all__ = ["InstanceRegistry"]
 
+Records = list[Record]
+
 
 class _Get:
     """`InstanceRegistry.get(settings)` is the registry of this process; `registry.get(id)` is a record."""
@@ -142,7 +144,7 @@ class InstanceRegistry:
             await _reraise(running)
 
     async def ready(self, *, min_revision: int | None = None, consistent: bool = False) -> None:
-        """Wait until reads may go on as asked. Raises `PreconditionFailed` for a revision that Redis has not reached."""
+        """Wait until reads may go on as asked. `PreconditionFailed` for a revision that Redis has not reached."""
         if not self.view.loaded.is_set():
             await self._load()
         if consistent:
@@ -166,7 +168,7 @@ class InstanceRegistry:
         await self.ready(**freshness)
         return self.view.replica.named(Scope(scope), name)
 
-    async def list(self, selector: Selector | None = None, **freshness: Any) -> list[Record]:
+    async def list(self, selector: Selector | None = None, **freshness: Any) -> Records:
         """Every instance that a selector matches, in the order of creation."""
         await self.ready(**freshness)
         found = self.view.replica.select(selector or Selector())
@@ -174,34 +176,34 @@ class InstanceRegistry:
 
     async def discover(
         self, selector: Selector | None = None, *, can_parent: Scope | None = None, **freshness: Any
-    ) -> "list[Record]":
+    ) -> Records:
         """The instances in service that a selector matches, and that can take a child of a scope if one is named."""
         await self.ready(**freshness)
         asked = selector or Selector(available=True)
         found = discovery.discover(self.view.replica, asked, can_parent=can_parent)
         return sorted(found, key=lambda record: record.created_revision)
 
-    async def parents_for(self, scope: Scope | str, **freshness: Any) -> "list[Record]":
+    async def parents_for(self, scope: Scope | str, **freshness: Any) -> Records:
         """The instances in service that can take a child of a scope, those with the fewest children first."""
         await self.ready(**freshness)
         return discovery.parents_for(self.view.replica, Scope(scope))
 
-    async def children(self, id: str, **freshness: Any) -> "list[Record]":
+    async def children(self, id: str, **freshness: Any) -> Records:
         """The children of an instance. Raises `NotFound` for an unknown id."""
         await self.ready(**freshness)
         return self.relationships.children(id)
 
-    async def ancestors(self, id: str, **freshness: Any) -> "list[Record]":
+    async def ancestors(self, id: str, **freshness: Any) -> Records:
         """Parent, then grandparent. Raises `NotFound` for an unknown id."""
         await self.ready(**freshness)
         return self.relationships.ancestors(id)
 
-    async def descendants(self, id: str, **freshness: Any) -> "list[Record]":
+    async def descendants(self, id: str, **freshness: Any) -> Records:
         """All below an instance, parents before their children. Raises `NotFound` for an unknown id."""
         await self.ready(**freshness)
         return self.relationships.descendants(id)
 
-    async def orphans(self, **freshness: Any) -> "list[Record]":
+    async def orphans(self, **freshness: Any) -> Records:
         """Every instance that should have a parent and has none."""
         await self.ready(**freshness)
         return self.relationships.orphans()

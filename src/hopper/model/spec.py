@@ -1,7 +1,7 @@
 """What a caller says of an instance: registered with it, changed by patches of it. Validation lives here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Final
 
 import orjson
@@ -82,15 +82,13 @@ class InstanceSpec:
         identifier = self.id or make_id(self.scope)
         ephemeral = self.ephemeral if self.ephemeral is not None else self.scope is Scope.ORCHESTRATION
         reap_ms = self.deregister_after_ms
-        return InstanceSpec(
-            **{
-                **{item.name: getattr(self, item.name) for item in fields(self)},
-                "id": identifier,
-                "name": self.name or identifier,
-                "ephemeral": ephemeral,
-                "ttl_ms": self.ttl_ms or ttl_ms,
-                "deregister_after_ms": EPHEMERAL_REAP_MS if reap_ms is None and ephemeral else reap_ms,
-            }
+        return replace(
+            self,
+            id=identifier,
+            name=self.name or identifier,
+            ephemeral=ephemeral,
+            ttl_ms=self.ttl_ms or ttl_ms,
+            deregister_after_ms=EPHEMERAL_REAP_MS if reap_ms is None and ephemeral else reap_ms,
         )
 
 

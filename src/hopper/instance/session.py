@@ -1,0 +1,225 @@
+"""A session: one program's membership in the registry, from registration to leaving."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from hopper.config import Settings
+from hopper.errors import HasChildren, HopperError, NotFound, Refused, Superseded, Unavailable
+from hopper.instance.pacemaker import Loss, Pacemaker
+from hopper.instance.parents import find_parent
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+from hopper.model.spec import InstanceSpec, parse_spec
+from hopper.model.state import State, Verb
+from hopper.model.takeover import Takeover
+from hopper.store.beating import HeartbeatWriter
+from hopper.store.instances import InstanceStore
+
+__all__ = ["InstanceSession"]
+
+_ADOPTION_PAUSE_S = 0.5
+
+
+class InstanceSession:
+    """Registers on entry, finds its parent, heartbeats at a third of the TTL, and leaves on exit.
+
+    `async with InstanceSession(scope="orchestration", name="worker", wish={"name": "web"}) as session:` takes the
+    fields of an `InstanceSpec`, or a spec. `metrics` is called for every heartbeat, in the heartbeat's thread. Another
+    registration of the id ends the body with `Superseded`; a record that vanished is registered again. On exit the
+    instance is `stopped`, and deregistered too where it is ephemeral and childless. Used with a plain `with`, the
+    session runs in an event loop of a thread of its own.
+    """
+
+    def __init__(
+        self,
+        spec: InstanceSpec | None = None,
+        *,
+        settings: Settings | None = None,
+        metrics: Callable[[], Mapping[str, Any]] | None = None,
+        takeover: Takeover | str = Takeover.ALWAYS,
+        **fields: Any,
+    ) -> None:
+        self.settings = settings or Settings()
+        asked = parse_spec(fields) if spec is None else spec
+        self.spec = asked.completed(ttl_ms=self.settings.ttl_ms)
+        self.id = str(self.spec.id)
+        self.incarnation = 0
+        self.registrations = 0
+        """How often the session has registered; more than once means that its record had vanished."""
+        self._metrics = metrics
+        self._takeover = Takeover(takeover)
+        self._pacemaker: Pacemaker | None = None
+        self._losses: asyncio.Queue[Loss] = asyncio.Queue()
+        self._exits = contextlib.AsyncExitStack()
+        self._portal: contextlib.ExitStack | None = None
+        self._logger = structlog.get_logger().bind(namespace=self.settings.namespace, id=self.id)
+
+    # -- the asynchronous door -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            self._store = InstanceStore(self.settings)
+            stack.push_async_callback(self._store.aclose)
+            await self._store.open()
+            await self._register()
+            stack.push_async_callback(self._leave)
+            tending = await stack.enter_async_context(_Tending())
+            tending.start(self._tend())
+            self._exits = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._exits.__aexit__(kind, error, trace)
+
+    async def record(self) -> Record:
+        """The session's own record as it stands in Redis. Raises `NotFound` where it has vanished."""
+        found = await self._store.read(self.id)
+        if found is None:
+            raise NotFound(f"there is no instance '{self.id}'")
+        return found
+
+    async def transition(self, verb: Verb | str, *, reason: str = "") -> int:
+        """Carry this instance to the state a verb leads to, fenced by its incarnation; answers the revision."""
+        return await self._store.transition(
+            self.id, Verb(verb), incarnation=self.incarnation, reason=reason, actor=f"session:{self.id}"
+        )
+
+    # -- the synchronous door --------------------------------------------------------------------------------------
+
+    def __enter__(self) -> "InstanceSession":
+        with contextlib.ExitStack() as stack:
+            portal: BlockingPortal = stack.enter_context(start_blocking_portal())
+            stack.enter_context(portal.wrap_async_context_manager(self))
+            self._portal = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        portal, self._portal = self._portal, None
+        return portal.__exit__(kind, error, trace) if portal else None
+
+    # -- coming, staying, leaving ----------------------------------------------------------------------------------
+
+    async def _register(self) -> None:
+        parent_id = self.spec.parent_id or await find_parent(self._store, self.spec.scope, self.spec.wish)
+        spec = replace(self.spec, parent_id=parent_id)
+        done = await self._store.register(spec, takeover=self._takeover, actor=f"session:{self.id}")
+        self.incarnation = done.incarnation
+        self.registrations += 1
+        loop = asyncio.get_running_loop()
+
+        def lost(loss: Loss) -> None:
+            loop.call_soon_threadsafe(self._losses.put_nowait, loss)
+
+        self._pacemaker = Pacemaker(
+            HeartbeatWriter(self.settings),
+            id=self.id,
+            incarnation=done.incarnation,
+            ttl_ms=int(self.spec.ttl_ms or self.settings.ttl_ms),
+            metrics=self._metrics,
+            on_loss=lost,
+        )
+        self._pacemaker.start()
+        self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
+
+    async def _tend(self) -> None:
+        """Adopt oneself while an orphan; register again when the record has vanished; raise when superseded."""
+        orphan = self.spec.scope is not Scope.GLOBAL and (await self.record()).is_orphan
+        while True:
+            try:
+                async with asyncio.timeout(_ADOPTION_PAUSE_S if orphan else None):
+                    loss = await self._losses.get()
+            except TimeoutError:
+                orphan = not await self._adopted()
+                continue
+            if loss is Loss.SUPERSEDED:
+                raise Superseded(f"instance '{self.id}' has been registered again; incarnation {self.incarnation} ends")
+            self._logger.warning("session.vanished", incarnation=self.incarnation)
+            await self._register_again()
+            orphan = self.spec.scope is not Scope.GLOBAL and (await self.record()).is_orphan
+
+    async def _register_again(self) -> None:
+        while True:
+            try:
+                return await self._register()
+            except (Unavailable, NotFound) as error:
+                self._logger.warning("session.not_registered", detail=str(error))
+            await asyncio.sleep(_ADOPTION_PAUSE_S)
+
+    async def _adopted(self) -> bool:
+        """Look for a parent; whether there is nothing left to look for."""
+        try:
+            record = await self._store.read(self.id)
+            if record is None or record.parent_id is not None:
+                return record is not None
+            if record.scope is Scope.ORCHESTRATION and record.wish is None:
+                return True
+            parent_id = await find_parent(self._store, record.scope, record.wish)
+            if parent_id is None:
+                return False
+            await self._store.link(self.id, parent_id, known=record, actor=f"session:{self.id}")
+        except (Refused, NotFound, Unavailable) as error:
+            self._logger.info("session.not_adopted", detail=str(error))
+            return False
+        self._logger.info("session.adopted", parent_id=parent_id)
+        return True
+
+    async def _leave(self) -> None:
+        """`stopped`, and gone where ephemeral and childless; a newer incarnation is left alone."""
+        if self._pacemaker is not None:
+            await asyncio.to_thread(self._pacemaker.stop)
+        try:
+            record = await self._store.read(self.id)
+            if record is None or record.incarnation != self.incarnation:
+                return
+            if record.state in {State.STARTING, State.RUNNING, State.PAUSED}:
+                await self.transition(Verb.STOP, reason="exit")
+            if record.monitored:
+                await self.transition(Verb.STOPPED, reason="exit")
+            if record.ephemeral:
+                await self._store.deregister(
+                    self.id,
+                    known=record,
+                    incarnation=self.incarnation,
+                    reason="exit",
+                    actor=f"session:{self.id}",
+                )
+        except HasChildren:
+            self._logger.info("session.stays", reason="it has children")
+        except (HopperError, OSError) as error:
+            self._logger.warning("session.not_left", detail=str(error))
+
+
+class _Tending:
+    """A background task whose failure ends the body it accompanies, with the failure itself."""
+
+    async def __aenter__(self) -> Self:
+        self._tasks = asyncio.TaskGroup()
+        await self._tasks.__aenter__()
+        return self
+
+    def start(self, work: Any) -> None:
+        self._task = self._tasks.create_task(work)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self._task.cancel()
+        try:
+            await self._tasks.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            ours = [inner for inner in group.exceptions if inner is not error]
+            if not ours:
+                return False
+            raise ours[0] from error
+        return False

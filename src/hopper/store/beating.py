@@ -1,0 +1,34 @@
+"""What a heartbeat thread asks of Redis: synchronous, on one connection of its own."""
+
+from typing import Any
+
+from hopper.config import Settings
+from hopper.model.heartbeat import seconds_of
+from hopper.store.client import heartbeat_client
+from hopper.store.faults import border
+from hopper.store.keys import Keys
+
+__all__ = ["HeartbeatWriter"]
+
+
+class HeartbeatWriter:
+    """Writes heartbeats with plain SETEX, as any client would. Used by one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._keys = Keys(settings.namespace)
+        self._client: Any = heartbeat_client(settings)
+
+    def beat(self, id: str, *, ttl_ms: int, value: bytes) -> None:
+        """One heartbeat, unconditional. Raises `Unavailable`."""
+        with border():
+            self._client.execute_command("SETEX", self._keys.heartbeat(id), seconds_of(ttl_ms), value)
+
+    def incarnation(self, id: str) -> int | None:
+        """The incarnation that the record carries now, None where there is no record."""
+        with border():
+            value = self._client.hget(self._keys.record(id), "incarnation")
+        return int(value) if value else None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
