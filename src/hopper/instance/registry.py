@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
 from typing import Any, ClassVar, Self, overload
 
-import redis.asyncio
-
 from hopper.config import Settings
 from hopper.errors import PreconditionFailed, Unavailable
 from hopper.instance import discovery
@@ -55,7 +53,7 @@ class InstanceRegistry:
     get = _Get()
     _shared: ClassVar[dict[tuple[int, str | None, str], "InstanceRegistry"]] = {}
 
-    def __init__(self, settings: Settings | None = None, *, client: redis.asyncio.Redis | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, client: Any = None) -> None:
         """`client` replaces every connection by one client of the caller's, as a fake server's in a test."""
         self.settings = settings or Settings()
         self.store = InstanceStore(self.settings, client=client)
@@ -285,6 +283,9 @@ class InstanceRegistry:
         try:
             await self.view.reach(revision)
             record = self.view.replica.records.get(id)
+            if record is None or record.revision < revision:
+                await self.view.catch_up()
+                record = self.view.replica.records.get(id)
         except Unavailable:
             record = None
         return record or require(id, await self.store.read(id))

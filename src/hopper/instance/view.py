@@ -98,6 +98,7 @@ class RegistryView:
 
     async def _other_epoch(self, position: Position) -> None:
         limit_s = self._settings.read_wait_s
+        await self._log.disconnect()
         try:
             async with asyncio.timeout(limit_s):
                 while self.epoch != position.epoch:
