@@ -52,7 +52,7 @@ if seen_revision ~= '' and record.revision ~= seen_revision then
 end
 local count = redis.call('SCARD', children)
 if count > 0 then
-  return refuse('HAS_CHILDREN', "%s '%s' cannot be removed: it has %d children", record.scope, id, count)
+  return refuse('HAS_CHILDREN', "%s '%s' cannot be removed: it still has children (%d)", record.scope, id, count)
 end
 
 local log = open_log(revision, epoch, events, log_length)

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     """Seconds a read may wait for the revision it asked for."""
     log_length: Annotated[int, Field(ge=100)] = 100_000
     """Events the log keeps, roughly: Redis trims whole nodes."""
-    log_block_ms: Milliseconds = 1000
+    log_block_ms: Milliseconds = 500
     """Milliseconds a read of the log blocks before it looks whether the epoch is still the same."""
     log_silence_s: Seconds = 2.0
     """Seconds past its block after which a read of the log counts as hung and the connection is replaced."""

@@ -267,13 +267,14 @@ class InstanceRegistry:
         """Carry an instance to the state a verb leads to. Idempotent."""
         return await self.at(id, await self.lifecycle.transition(id, verb, **conditions))
 
-    async def heartbeat(self, id: str, metrics: dict[str, Any] | None = None) -> None:
-        """One heartbeat for an instance, with metrics. Raises `NotFound` where the view knows no such instance."""
-        record = await self.lookup(id)
-        if record is None:
-            from_redis = await self.store.read(id)
-            record = require(id, from_redis)
-        await self.store.heartbeat(id, ttl_ms=record.ttl_ms, value=encode_metrics(metrics or {}))
+    async def heartbeat(self, id: str, metrics: dict[str, Any] | bytes | None = None) -> int:
+        """One heartbeat for an instance, with metrics or a ready value; answers when it expires, by Redis' clock.
+
+        Raises `NotFound` where there is no such instance, and `TooLarge` for a value over 4 KiB.
+        """
+        record = await self.lookup(id) or require(id, await self.store.read(id))
+        value = metrics if isinstance(metrics, bytes) else encode_metrics(metrics or {})
+        return await self.store.heartbeat(id, ttl_ms=record.ttl_ms, value=value)
 
     async def at(self, id: str, revision: int) -> Record:
         """The record of an instance that was changed at a revision, once this registry has it.

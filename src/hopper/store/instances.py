@@ -13,7 +13,7 @@ import redis.asyncio
 import tenacity
 
 from hopper.config import Settings
-from hopper.errors import Conflict, NotFound, PreconditionFailed, Unavailable
+from hopper.errors import Conflict, NotFound, PreconditionFailed, TooLarge, Unavailable
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
 from hopper.model.record import Record
 from hopper.model.spec import InstanceSpec, hash_values
@@ -290,12 +290,20 @@ class InstanceStore:
         )
         return int(revision)
 
-    async def heartbeat(self, id: str, *, ttl_ms: int, value: bytes = b"") -> None:
-        """One heartbeat, as an instance writes it: SETEX of its key. Unconditional, and therefore repeatable."""
+    async def heartbeat(self, id: str, *, ttl_ms: int, value: bytes = b"") -> int:
+        """One heartbeat, as an instance writes it: SETEX of its key. Unconditional, and therefore repeatable.
+
+        Answers when it expires, in milliseconds of Redis' clock. Raises `TooLarge` for a value over 4 KiB.
+        """
         if len(value) > MAX_HEARTBEAT_BYTES:
-            raise ValueError(f"a heartbeat of {len(value)} bytes, over {MAX_HEARTBEAT_BYTES}")
+            raise TooLarge(f"the heartbeat of '{id}' has {len(value)} bytes, over {MAX_HEARTBEAT_BYTES}")
+        key = self.keys.heartbeat(id)
         with border():
-            await self.client.execute_command("SETEX", self.keys.heartbeat(id), seconds_of(ttl_ms), value)
+            async with self.client.pipeline(transaction=False) as pipe:
+                pipe.execute_command("SETEX", key, seconds_of(ttl_ms), value)
+                pipe.pexpiretime(key)
+                _, expires_at_ms = await pipe.execute()
+        return int(expires_at_ms)
 
     # -- reads -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,102 @@
+"""Answers: JSON of records that are encoded already, with the headers that say how new it is."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hopper.errors import Invalid, Malformed, PreconditionFailed, TooLarge
+from hopper.instance.registry import InstanceRegistry
+from hopper.instance.view import RegistryView
+from hopper.model.record import Record
+
+__all__ = ["MAX_BODY_BYTES", "answer", "etag", "freshness", "if_revision", "list_answer", "read_json", "stamp"]
+
+MAX_BODY_BYTES = 64 * 1024
+JSON = "application/json"
+
+
+def stamp(view: RegistryView) -> dict[str, str]:
+    """The headers that say of which revision and epoch an answer is, and how stale where it is."""
+    headers = {"Hopper-Revision": str(view.revision), "Hopper-Epoch": view.epoch}
+    if not view.complete:
+        headers["Hopper-Stale-Ms"] = str(view.stale_ms)
+    return headers
+
+
+def etag(view: RegistryView, record: Record) -> str:
+    """The entity tag of a record: its epoch and revision."""
+    return f'"{view.epoch}.{record.revision}"'
+
+
+def answer(
+    view: RegistryView, body: Any, *, status: int = 200, headers: dict[str, str] | None = None, media_type: str = JSON
+) -> Response:
+    """One answer; `body` is bytes or text that is ready, or a document to encode."""
+    content = body if isinstance(body, (bytes, str)) else orjson.dumps(body)
+    return Response(content, status_code=status, headers=stamp(view) | (headers or {}), media_type=media_type)
+
+
+def list_answer(
+    view: RegistryView, records: Iterable[Record], *, next_cursor: str | None, fields: tuple[str, ...] | None = None
+) -> Response:
+    """A list of records, each encoded once per change and not per request, unless only some fields are asked for."""
+    replica = view.replica
+    if fields is None:
+        items = [replica.json(record.id) or record.to_json() for record in records]
+    else:
+        items = [orjson.dumps({name: getattr(record, name) for name in fields}) for record in records]
+    return answer(
+        view,
+        b'{"items":[%b],"next_cursor":%b,"revision":%d,"complete":%b}'
+        % (b",".join(items), orjson.dumps(next_cursor), view.revision, b"true" if view.complete else b"false"),
+    )
+
+
+async def read_body(request: Request) -> bytes:
+    """The body, at most 64 KiB."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"the body has more than {MAX_BODY_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def read_json(request: Request, *, optional: bool = False) -> Any:
+    """The body as JSON; an empty one is `{}` where it is optional. Raises `Malformed` and `TooLarge`."""
+    body = await read_body(request)
+    if not body and optional:
+        return {}
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"the body is not JSON: {error}") from None
+
+
+async def freshness(registry: InstanceRegistry, request: Request, *, consistent: bool | None) -> None:
+    """Wait until the view is as new as the request asks for."""
+    asked = request.headers.get("hopper-min-revision")
+    if asked is not None and not asked.isdecimal():
+        raise Invalid(f"Hopper-Min-Revision is {asked!r}, not a revision", field="Hopper-Min-Revision", value=asked)
+    await registry.ready(min_revision=int(asked) if asked else None, consistent=bool(consistent))
+
+
+def if_revision(view: RegistryView, request: Request) -> int | None:
+    """The revision that `If-Match` asks a record to be at, None where it asks for none.
+
+    Raises `PreconditionFailed` for a tag of another epoch, `Invalid` for one that is none of ours.
+    """
+    asked = request.headers.get("if-match")
+    if asked is None or asked.strip() == "*":
+        return None
+    epoch, _, revision = asked.strip().strip('"').rpartition(".")
+    if not revision.isdecimal():
+        raise Invalid(f"If-Match is {asked!r}, not an ETag of a record", field="If-Match", value=asked)
+    if epoch and epoch != view.epoch:
+        raise PreconditionFailed(f"If-Match is of epoch {epoch!r}, and the epoch is {view.epoch!r}")
+    return int(revision)

@@ -1,0 +1,76 @@
+"""Errors as RFC 9457 problem documents."""
+
+from typing import Any
+
+import orjson
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hopper.errors import HopperError, Unavailable
+
+__all__ = ["EXCEPTION_HANDLERS", "problem"]
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 1
+
+_TITLES = {
+    400: "The request cannot be read",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "The rules of the tree forbid this",
+    410: "The log no longer holds this",
+    412: "The revision is another",
+    413: "Too large",
+    422: "A value cannot be used",
+    500: "A fault of the registry",
+    503: "Redis is not available",
+}
+
+
+def problem(status: int, code: str, detail: str, **members: Any) -> Response:
+    """One problem document; `members` are added to it."""
+    document = {
+        "type": f"urn:hopper:problem:{code}",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **members,
+    }
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == Unavailable.status else None
+    return Response(orjson.dumps(document, default=str), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+async def _hopper_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HopperError):
+        raise error
+    if error.status >= 500 and not isinstance(error, Unavailable):
+        structlog.get_logger().error("api.fault", path=request.url.path, code=error.code, detail=str(error))
+    return problem(error.status, error.code, str(error), **error.members)
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "error")
+    detail = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.url.path} has no method {request.method}",
+    }.get(error.status_code, error.detail)
+    answer = problem(error.status_code, code, detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    structlog.get_logger().error("api.failed", path=request.url.path, error=repr(error))
+    return problem(500, "internal", f"{request.method} {request.url.path} failed; the log says why")
+
+
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    HopperError: _hopper_error,
+    HTTPException: _http_exception,
+    Exception: _fault,
+}
