@@ -20,7 +20,7 @@ import redis
 import redis.asyncio
 import structlog
 
-from benchmarks.population import populate, server
+from benchmarks.population import instance_ids, populate, server
 from benchmarks.table import percentile, print_table
 from hopper.config import Settings
 from hopper.instance.monitor import Monitor
@@ -58,12 +58,13 @@ async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
     async with server(f"detection-{size}") as settings:
         monitor = spawn.Process(target=_monitor, args=(settings,), daemon=True)
         monitor.start()
-        ids = await populate(settings, size, ttl_ms=ttl_s * 1000)
+        ids = instance_ids(size)
         ours, theirs = spawn.Pipe()
         fleet = spawn.Process(target=_heartbeat, args=(settings, ids, ttl_s, deaths, theirs), daemon=True)
         revision = await _position(settings)
         fleet.start()
         await asyncio.to_thread(ours.recv)
+        await populate(settings, size, ttl_ms=ttl_s * 1000)
         heard: dict[str, float] = {}
         listening = asyncio.create_task(_listen(settings, heard))
         await asyncio.sleep(ttl_s / 3)
