@@ -61,10 +61,10 @@ async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
         ids = instance_ids(size)
         ours, theirs = spawn.Pipe()
         fleet = spawn.Process(target=_heartbeat, args=(settings, ids, ttl_s, deaths, theirs), daemon=True)
-        revision = await _position(settings)
         fleet.start()
         await asyncio.to_thread(ours.recv)
         await populate(settings, size, ttl_ms=ttl_s * 1000)
+        revision = await _position(settings)
         heard: dict[str, float] = {}
         listening = asyncio.create_task(_listen(settings, heard))
         await asyncio.sleep(ttl_s / 3)
