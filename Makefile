@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format clean
+.PHONY: help run test check bench docs format clean
 
 help:            ## list these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ check: $(VENV)/.dev ## format, lint, types, import contract, Lua
 
 bench: $(VENV)/.dev ## run the benchmarks (ARGS=--short for a quick look)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.dev ## write docs/reference.md from the code
+	$(BIN)/python docs/generate.py
 
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .

@@ -206,7 +206,7 @@ class _OneInstance:
 
     def __init__(self, routes: InstanceRoutes) -> None:
         self._view = routes.view
-        self._endpoints = {
+        self.endpoints = {
             "GET": routes.one,
             "HEAD": routes.one,
             "PUT": routes.replace,
@@ -228,7 +228,7 @@ class _OneInstance:
                 await send({"type": "http.response.body", "body": body})
                 return
         request = Request(scope, receive, send)
-        response = await self._endpoints[scope["method"]](request)
+        response = await self.endpoints[scope["method"]](request)
         await response(scope, receive, send)
 
     def _headers(self, record: Record, body: bytes) -> list[tuple[bytes, bytes]]:
