@@ -35,8 +35,8 @@ KEYS = {
     "P:events": ("stream", "the log, entry id `REVISION-0`"),
     "P:monitor": ("string with TTL", "the leading monitor"),
     "P:holds": ("hash", "the hold in force, and why"),
-    "P:restarts:ID": ("hash", "restart ledger and flap history"),
-    "P:claims": ("zset", "claimed ids, by the end of the lease"),
+    "P:restarts:ID": ("hash", "reserved for the restart ledger"),
+    "P:claims": ("zset", "reserved for claims"),
     "P:request:TOKEN": ("string, 60 s", "the answer given to a write, for its repeat"),
 }
 
@@ -47,13 +47,13 @@ EVENTS = {
     EventType.PARENT_CHANGED: "it was linked, moved or unlinked; `previous` has the old parent, `record` the new one",
     EventType.STATE_CHANGED: "a verb, or a lapse while `stopping`",
     EventType.HEALTH_CHANGED: "a verdict or a recovery; `reason` and `evidence` say why",
-    EventType.RESTART_CLAIMED: "an executor has the one restart of this failure",
-    EventType.RESTART_EXHAUSTED: "the restart budget is spent",
+    EventType.RESTART_CLAIMED: "reserved: an executor has the one restart of this failure",
+    EventType.RESTART_EXHAUSTED: "reserved: the restart budget is spent",
     EventType.DEREGISTERED: "an id went; `record` is the last one",
     EventType.HOLD_STARTED: "nobody is judged from now on",
     EventType.HOLD_ENDED: "Redis works again",
-    EventType.GUARD_RAISED: "too many of one group lapsed at once",
-    EventType.GUARD_RELEASED: "that group is judged again",
+    EventType.GUARD_RAISED: "reserved: too many of one group lapsed at once",
+    EventType.GUARD_RELEASED: "reserved: that group is judged again",
 }
 
 
@@ -93,7 +93,7 @@ def _keys() -> Iterator[str]:
 
 
 def _events() -> Iterator[str]:
-    yield "Stream fields: `type id at_ms record previous reason actor evidence`; the last but `reason` and `actor` are JSON."
+    yield "Stream fields: `type id at_ms record previous reason actor evidence`; three of them are JSON."
     yield ""
     yield from _table(["type", "means"], [[f"`{kind}`", EVENTS[kind]] for kind in EventType])
     yield ""
@@ -108,7 +108,10 @@ def _errors() -> Iterator[str]:
 
 
 def _routes() -> Iterator[str]:
-    rows = [[" ".join(sorted(methods)), f"`{path}`", text] for path, methods, text in _walk(create_app(Settings()).routes)]
+    rows = [
+        [" ".join(sorted(methods)), f"`{path}`", text]
+        for path, methods, text in _walk(create_app(Settings(redis_url="redis://127.0.0.1")).routes)
+    ]
     return _table(["method", "path", "does"], rows)
 
 
@@ -118,9 +121,13 @@ def _walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
             yield from _walk(route.routes, prefix + route.path)
         elif isinstance(route, Route):
             methods = (route.methods or set()) - {"HEAD"}
-            for method in sorted(methods) if len(methods) > 1 else [None]:
-                endpoint = route.endpoint if method is None else route.endpoint.endpoints[method]
-                yield prefix + route.path, methods if method is None else {method}, _first_line(endpoint)
+            endpoints = getattr(route.endpoint, "endpoints", None)
+            if endpoints is None:
+                yield prefix + route.path, methods, _first_line(route.endpoint)
+            else:
+                yield from (
+                    (prefix + route.path, {method}, _first_line(endpoints[method])) for method in sorted(methods)
+                )
 
 
 def _commands() -> Iterator[str]:

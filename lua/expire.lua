@@ -24,8 +24,7 @@
 -- ERRORS   STALLED       Redis' clock is not where the monitor expected it
 --          NOT_LEADER    another monitor leads
 --          STALE_INCARNATION  a newer registration has taken the id
---          INVALID       the record would be too large
--- USES     clock integer refuse record encode log commit liveness
+-- USES     clock integer refuse record encode log draft commit liveness
 local record_key, heartbeat, down, monitor, revision, epoch, events = unpack(KEYS)
 local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, expected_ms, tolerance_ms, monitor_id,
   log_length = unpack(ARGV)
@@ -49,7 +48,7 @@ end
 if not MONITORED[before.state] then
   return { 'unmonitored', 0, log.now }
 end
-if remaining_ms(heartbeat, tonumber(before.ttl_ms)) > 0 then
+if remaining_ms(heartbeat, tonumber(before.ttl_ms)) >= 0 then
   return { 'alive', 0, log.now }
 end
 
@@ -69,10 +68,7 @@ elseif before.health == verdict or before.health == 'down' then
 else
   changes = { health = verdict, down_at_ms = verdict == 'down' and integer(log.now) or nil }
 end
-local refused = commit(log, record_key, before, changes, event)
-if refused then
-  return refused
-end
+commit(log, record_key, draft(log, before, changes, event))
 if verdict == 'stopped' then
   redis.call('SREM', down, id)
 else

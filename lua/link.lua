@@ -17,8 +17,7 @@
 -- ERRORS   NOT_FOUND     there is no such child or parent
 --          SCOPE_RULE    this scope may not stand under that one, or there is no room
 --          CONFLICT      the child has moved since the caller looked
---          INVALID       the record would be too large
--- USES     clock integer refuse record encode log commit kinship
+-- USES     clock integer refuse record encode log draft commit kinship
 local child_key, parent_key, siblings, old_siblings, orphans, revision, epoch, events = unpack(KEYS)
 local child_id, parent_id, seen_parent, actor, log_length = unpack(ARGV)
 
@@ -37,10 +36,7 @@ end
 if child.parent_id ~= seen_parent then
   return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", child_id, child.parent_id, seen_parent)
 end
-local refused = commit(log, child_key, child, { parent_id = parent_id }, { type = 'parent_changed', actor = actor })
-if refused then
-  return refused
-end
+commit(log, child_key, draft(log, child, { parent_id = parent_id }, { type = 'parent_changed', actor = actor }))
 if seen_parent == '' then
   redis.call('SREM', orphans, child_id)
 else

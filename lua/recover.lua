@@ -12,8 +12,8 @@
 -- RETURNS  outcome       string   recovered, lapsed, gone, unmonitored or repeat
 --          left_ms       integer  what remains of its heartbeat, -2 for a gone one
 --          now_ms        integer  Redis' clock
--- ERRORS   INVALID       the record would be too large
--- USES     clock integer refuse record encode log commit liveness
+-- ERRORS
+-- USES     clock integer record encode log draft commit liveness
 local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
 local id, actor, log_length = unpack(ARGV)
 
@@ -34,10 +34,7 @@ if before.health ~= 'suspect' and before.health ~= 'down' then
 end
 local evidence = before.down_at_ms == '' and '{}'
   or string.format('{"down_ms":%.0f}', log.now - before.down_at_ms)
-local refused = commit(log, record_key, before, { health = 'healthy', down_at_ms = '' },
-  { type = 'health_changed', reason = 'heartbeat', actor = actor, evidence = evidence })
-if refused then
-  return refused
-end
+commit(log, record_key, draft(log, before, { health = 'healthy', down_at_ms = '' },
+  { type = 'health_changed', reason = 'heartbeat', actor = actor, evidence = evidence }))
 redis.call('SREM', down, id)
 return { 'recovered', left, log.now }

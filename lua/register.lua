@@ -33,7 +33,7 @@
 --          SCOPE_RULE    this scope may not stand under that one
 --          EXISTS        the id is taken and takeover forbids, or it is of another scope
 --          CONFLICT      its parent is not the one the caller saw
--- USES     clock integer refuse record encode log commit answer liveness kinship
+-- USES     clock integer refuse record encode log draft size commit answer liveness kinship fields
 local record_key, heartbeat, instances, names, global, parent_key, siblings, old_siblings, orphans, down, request,
   revision, epoch, events = unpack(KEYS)
 local id, scope, state, parent_id, seen_parent, takeover, actor, log_length = unpack(ARGV, 1, 8)
@@ -49,16 +49,14 @@ end
 if MONITORED[state] == nil then
   return refuse('INVALID', "state is '%s', which is no state", state)
 end
-local changes = {}
-for i = FIRST_FIELD, #ARGV, 2 do
-  if not MUTABLE_FIELDS[ARGV[i]] then
-    return refuse('INVALID', "instance '%s' cannot be registered with field '%s'", id, ARGV[i])
-  end
-  changes[ARGV[i]] = ARGV[i + 1]
+local changes, unread = read_fields(id, FIRST_FIELD)
+if unread then
+  return unread
 end
-if not tonumber(changes.ttl_ms or '') or not changes.name or changes.name == '' then
-  return refuse('INVALID', "instance '%s' needs a name and a ttl_ms", id)
+for name, default in pairs(DEFAULTS) do
+  changes[name] = changes[name] or default
 end
+changes.name = changes.name ~= '' and changes.name or id
 
 local before = read_record(record_key) or {}
 local exists = before.id ~= nil
@@ -108,10 +106,12 @@ if not exists then
   changes.created_revision, changes.created_at_ms = integer(log.next), now
   changes.restarts, changes.flapping, changes.maintenance = '0', 'false', ''
 end
-local refused = commit(log, record_key, before, changes, { type = outcome, actor = actor })
-if refused then
-  return refused
+local drafted = draft(log, before, changes, { type = outcome, actor = actor })
+local oversized = too_large(drafted)
+if oversized then
+  return oversized
 end
+commit(log, record_key, drafted)
 redis.call('ZADD', instances, 'NX', integer(log.next), id)
 if exists and before.name ~= changes.name then
   redis.call('HDEL', names, scope .. ':' .. before.name)

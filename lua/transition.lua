@@ -17,7 +17,7 @@
 --          INVALID       there is no such verb
 --          STALE_INCARNATION  a newer registration has taken the id
 --          ILLEGAL_TRANSITION  the state has no such verb
--- USES     clock integer refuse record encode log commit liveness
+-- USES     clock integer refuse record encode log draft commit liveness
 local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
 local id, verb, incarnation, reason, actor, log_length = unpack(ARGV)
 
@@ -49,10 +49,7 @@ if is and not was then
 elseif was and not is then
   changes.health, changes.stopped_at_ms = 'unknown', integer(log.now)
 end
-local refused = commit(log, record_key, before, changes, { type = 'state_changed', reason = reason, actor = actor })
-if refused then
-  return refused
-end
+commit(log, record_key, draft(log, before, changes, { type = 'state_changed', reason = reason, actor = actor }))
 if is and not was then
   begin_heartbeat(heartbeat, before.ttl_ms)
 elseif was and not is then

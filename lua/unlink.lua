@@ -14,8 +14,7 @@
 -- ERRORS   NOT_FOUND     there is no such child
 --          SCOPE_RULE    the global has no parent to be taken from
 --          CONFLICT      the child has moved since the caller looked
---          INVALID       the record would be too large
--- USES     clock integer refuse record encode log commit
+-- USES     clock integer refuse record encode log draft commit
 local child_key, siblings, orphans, revision, epoch, events = unpack(KEYS)
 local child_id, seen_parent, actor, log_length = unpack(ARGV)
 
@@ -34,10 +33,7 @@ if child.parent_id ~= seen_parent then
   return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", child_id, child.parent_id, seen_parent)
 end
 local kind = child.parent_id == '' and 'updated' or 'parent_changed'
-local refused = commit(log, child_key, child, { parent_id = '', wish = '' }, { type = kind, actor = actor })
-if refused then
-  return refused
-end
+commit(log, child_key, draft(log, child, { parent_id = '', wish = '' }, { type = kind, actor = actor }))
 redis.call('SREM', siblings, child_id)
 redis.call('SADD', orphans, child_id)
 return { integer(log.next) }

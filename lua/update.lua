@@ -16,7 +16,7 @@
 --          INVALID       a field that has no value of its owner's, or the record too large
 --          NAME_TAKEN    another of its scope has the name
 --          CONFLICT      the record is at another revision than the caller saw
--- USES     clock integer refuse record encode log commit answer
+-- USES     clock integer refuse record encode log draft size commit answer fields
 local record_key, names, request, revision, epoch, events = unpack(KEYS)
 local id, seen_revision, actor, log_length = unpack(ARGV, 1, 4)
 local FIRST_FIELD = 5
@@ -32,31 +32,32 @@ end
 if seen_revision ~= '' and before.revision ~= seen_revision then
   return refuse('CONFLICT', "instance '%s' is at revision %s, not %s", id, before.revision, seen_revision)
 end
-local changes, differs = {}, false
-for i = FIRST_FIELD, #ARGV, 2 do
-  local field, value = ARGV[i], ARGV[i + 1]
-  if not MUTABLE_FIELDS[field] then
-    return refuse('INVALID', "field '%s' of instance '%s' is not changed by an update", field, id)
-  end
-  changes[field] = value
-  differs = differs or before[field] ~= value
+local changes, unread = read_fields(id, FIRST_FIELD)
+if unread then
+  return unread
+end
+local differs = false
+for name, value in pairs(changes) do
+  differs = differs or before[name] ~= value
 end
 local log = open_log(revision, epoch, events, log_length)
 if not differs then
   return { integer(log.last) }
 end
-local name = changes.name or before.name
-if name == '' then
-  return refuse('INVALID', "instance '%s' needs a name", id)
+if changes.name == '' then
+  changes.name = id
 end
+local name = changes.name or before.name
 local namesake = redis.call('HGET', names, before.scope .. ':' .. name)
 if namesake and namesake ~= id then
   return refuse('NAME_TAKEN', "%s '%s' cannot be named '%s': '%s' is", before.scope, id, name, namesake)
 end
-local refused = commit(log, record_key, before, changes, { type = 'updated', actor = actor })
-if refused then
-  return refused
+local drafted = draft(log, before, changes, { type = 'updated', actor = actor })
+local oversized = too_large(drafted)
+if oversized then
+  return oversized
 end
+commit(log, record_key, drafted)
 if name ~= before.name then
   redis.call('HDEL', names, before.scope .. ':' .. before.name)
   redis.call('HSET', names, before.scope .. ':' .. name, id)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 __all__ = ["Beat", "RedisClock"]
 
+_ROUNDING_MS = 20.0
+"""What whole milliseconds and the drift between two clocks over some seconds may add to a delay."""
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:
@@ -45,7 +48,10 @@ class RedisClock:
         return redis_ms - self.offset_ms
 
     def observe(self, *, sent_ms: float, received_ms: float, redis_ms: float) -> Beat:
-        """Take in one pulse. A delay longer than its own round trip, or below zero, is a clock that jumped."""
+        """Take in one pulse. A delay longer than its own round trip, or below zero, is a clock that jumped.
+
+        A jump of less than `jump_ms` is taken over without a word: nobody's TTL was cut short by much.
+        """
         offset = redis_ms - sent_ms
         if not self._offsets:
             self._offsets.append(offset)
@@ -55,5 +61,8 @@ class RedisClock:
             self._offsets.clear()
             self._offsets.append(offset)
             return Beat(delay_ms=0.0, moved_ms=delay_ms)
+        if delay_ms > received_ms - sent_ms + _ROUNDING_MS:
+            self._offsets.clear()
+            delay_ms = 0.0
         self._offsets.append(offset)
         return Beat(delay_ms=max(0.0, delay_ms))

@@ -30,12 +30,10 @@ class HoldLedger:
         return bool(self._holds) and self._holds[-1].end_ms == math.inf
 
     def start(self, at_ms: float) -> None:
-        """Begin a hold; where one is in force, or ended later than `at_ms`, that one is extended."""
-        if self._holds and self._holds[-1].end_ms >= at_ms:
-            self._holds[-1].end_ms = math.inf
-            self._holds[-1].start_ms = min(self._holds[-1].start_ms, at_ms)
-        else:
-            self._holds.append(_Hold(at_ms))
+        """Begin a hold; it takes in those that are in force or ended no earlier than `at_ms`, so that none overlap."""
+        while self._holds and self._holds[-1].end_ms >= at_ms:
+            at_ms = min(at_ms, self._holds.pop().start_ms)
+        self._holds.append(_Hold(at_ms))
 
     def end(self, at_ms: float) -> None:
         """End the hold in force; nothing where there is none. Forgets holds too old to matter."""
@@ -50,9 +48,12 @@ class HoldLedger:
         """
         if self.open:
             return math.inf
-        overlapping = [hold for hold in self._holds if hold.end_ms > since_ms]
-        if not overlapping:
+        first_ms, held_ms = math.inf, 0.0
+        for hold in reversed(self._holds):
+            if hold.end_ms <= since_ms:
+                break
+            first_ms = max(hold.start_ms, since_ms)
+            held_ms += hold.end_ms - first_ms
+        if first_ms == math.inf:
             return 0.0
-        first_ms = max(overlapping[0].start_ms, since_ms)
-        held_ms = sum(hold.end_ms - max(hold.start_ms, first_ms) for hold in overlapping)
         return max(0.0, ttl_ms - (now_ms - first_ms - held_ms))

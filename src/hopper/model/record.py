@@ -4,8 +4,9 @@ The field names are the same in Python, in the Redis hash and in JSON. In the ha
 `TEXT_FIELDS` is the plain text, and everything else is JSON (integers and booleans read the same either way).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any, Final
 
 import orjson
@@ -15,9 +16,20 @@ from hopper.model.policy import Check, Maintenance, RestartPolicy, Threshold, Wi
 from hopper.model.scope import Scope
 from hopper.model.state import MONITORED_STATES, State
 
-__all__ = ["FIELDS", "MAX_RECORD_BYTES", "MIXED_FIELDS", "TEXT_FIELDS", "Record", "encode_field"]
+__all__ = [
+    "FIELDS",
+    "MAX_RECORD_BYTES",
+    "MIXED_FIELDS",
+    "RECORD_RESERVE_BYTES",
+    "TEXT_FIELDS",
+    "Record",
+    "encode_field",
+]
 
 MAX_RECORD_BYTES: Final = 8192
+
+RECORD_RESERVE_BYTES: Final = 256
+"""Of these, kept free at registration and update: a parent, later times and larger revisions must find room."""
 
 Address = str | dict[str, str] | None
 
@@ -88,17 +100,16 @@ class Record:
 
     @classmethod
     def from_hash(cls, values: Mapping[bytes, bytes]) -> "Record":
-        """Build a record from its Redis hash, as HGETALL answers it."""
+        """Build a record from its Redis hash, as HGETALL answers it. Unknown fields are left out.
+
+        Raises `ValueError`, `TypeError` or `KeyError` where it is not the hash of a record.
+        """
         document: dict[str, Any] = {}
         for key, value in values.items():
-            name = key.decode()
-            if not value:
-                document[name] = None
-            elif name in TEXT_FIELDS or (name in MIXED_FIELDS and not value.startswith(b"{")):
-                document[name] = value.decode()
-            else:
-                document[name] = orjson.loads(value)
-        return cls.from_document(document)
+            name, decode = _FROM_HASH.get(key, _UNKNOWN)
+            document[name] = decode(value) if value else None
+        document.pop("", None)
+        return cls(**document)
 
 
 FIELDS: Final[tuple[str, ...]] = tuple(item.name for item in fields(Record))
@@ -115,10 +126,10 @@ def _thresholds(document: Mapping[str, Any]) -> dict[str, Threshold]:
     return {name: Threshold(**limits) for name, limits in document.items()}
 
 
+_ENUMS: Final[dict[str, type[StrEnum]]] = {"scope": Scope, "state": State, "health": Health}
+
 _CONVERT: Final[dict[str, Any]] = {
-    "scope": Scope,
-    "state": State,
-    "health": Health,
+    **_ENUMS,
     "tags": tuple,
     "restart": lambda document: RestartPolicy(**document),
     "thresholds": _thresholds,
@@ -128,6 +139,27 @@ _CONVERT: Final[dict[str, Any]] = {
 }
 
 _KNOWN: Final = frozenset(FIELDS)
+
+
+def _from_hash_decoder(name: str) -> Callable[[bytes], Any]:
+    """How the hash's value of a field becomes the record's."""
+    convert = _CONVERT.get(name)
+    if name in _ENUMS:
+        return {member.value.encode(): member for member in _ENUMS[name]}.__getitem__
+    if name in TEXT_FIELDS:
+        return bytes.decode
+    if name in MIXED_FIELDS:
+        return lambda value: orjson.loads(value) if value.startswith(b"{") else value.decode()
+    if convert is None:
+        return orjson.loads
+    return lambda value: convert(orjson.loads(value))
+
+
+_FROM_HASH: Final[dict[bytes, tuple[str, Callable[[bytes], Any]]]] = {
+    name.encode(): (name, _from_hash_decoder(name)) for name in FIELDS
+}
+
+_UNKNOWN: Final[tuple[str, Callable[[bytes], Any]]] = ("", bytes)
 
 
 def encode_field(name: str, value: Any) -> str:

@@ -1,5 +1,6 @@
 """What a caller says of an instance: registered with it, changed by patches of it. Validation lives here."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Final
@@ -14,9 +15,26 @@ from hopper.model.record import MAX_RECORD_BYTES, Record, encode_field
 from hopper.model.scope import Scope
 from hopper.model.state import State
 
-__all__ = ["MUTABLE_FIELDS", "InstanceSpec", "apply_patch", "hash_values", "parse_spec", "spec_of"]
+__all__ = [
+    "FIELD_KINDS",
+    "MAX_TTL_MS",
+    "MIN_TTL_MS",
+    "MUTABLE_FIELDS",
+    "InstanceSpec",
+    "apply_patch",
+    "default_values",
+    "hash_values",
+    "parse_spec",
+    "spec_of",
+]
 
 EPHEMERAL_REAP_MS: Final = 600_000
+MIN_TTL_MS: Final = 1000
+MAX_TTL_MS: Final = 86_400_000
+_MAX_INTEGER: Final = 10**15 - 1
+_LONGEST_SHOWN: Final = 200
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+_HOST_PORT: Final = re.compile(r"[^\s{]\S*:(\d{1,5})")
 
 
 def _lower(value: Any) -> Any:
@@ -36,8 +54,7 @@ def _unique(value: tuple[str, ...]) -> tuple[str, ...]:
 def _address(value: Any) -> Any:
     places = value.values() if isinstance(value, dict) else [value]
     for place in places:
-        host, _, port = str(place).rpartition(":")
-        if "://" not in str(place) and not (host and port.isdigit() and int(port) <= 65535):
+        if not (_URL.fullmatch(place) or ((found := _HOST_PORT.fullmatch(place)) and int(found[1]) <= 65535)):
             raise ValueError("an address is a URL, a host:port, or an object of named ones")
     return value
 
@@ -68,14 +85,14 @@ class InstanceSpec:
     metadata: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     ephemeral: bool | None = None
-    ttl_ms: Annotated[int, Field(ge=1000, le=86_400_000)] | None = None
-    grace_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
-    deregister_after_ms: Annotated[int, Field(ge=0)] | None = None
+    ttl_ms: Annotated[int, Field(ge=MIN_TTL_MS, le=MAX_TTL_MS)] | None = None
+    grace_ms: Annotated[int, Field(ge=0, le=MAX_TTL_MS)] = 0
+    deregister_after_ms: Annotated[int, Field(ge=0, le=_MAX_INTEGER)] | None = None
     restart: RestartPolicy | None = None
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     check: Check | None = None
     wish: Wish | None = None
-    max_children: Annotated[int, Field(ge=0)] | None = None
+    max_children: Annotated[int, Field(ge=0, le=_MAX_INTEGER)] | None = None
 
     def completed(self, *, ttl_ms: int) -> "InstanceSpec":
         """The same with every default filled in that depends on another field or on the settings."""
@@ -107,16 +124,21 @@ def parse_spec(document: Any) -> InstanceSpec:
     try:
         spec = _ADAPTER.validate_python(dict(document))
     except ValidationError as error:
-        raise _invalid(error, document) from None
-    size = len(orjson.dumps(spec))
+        raise _invalid(error) from None
+    try:
+        size = len(orjson.dumps(spec))
+    except TypeError as error:
+        raise Invalid(f"config has a value without a JSON form: {error}", field="config", value=None) from None
     if size > MAX_RECORD_BYTES:
         raise Invalid(f"the record has {size} bytes, and at most {MAX_RECORD_BYTES} are stored", field="", value=size)
     return spec
 
 
-def _invalid(error: ValidationError, document: Mapping[str, Any]) -> Invalid:
+def _invalid(error: ValidationError) -> Invalid:
     first = error.errors(include_url=False)[0]
-    path = [str(step) for step in first["loc"] if step in document or not _is_branch(step)]
+    path = [str(step) for step in first["loc"]]
+    if path and path[0] == "address":
+        del path[1:2]  # pydantic's name for the member of the union
     name = ".".join(path) or "?"
     value = first.get("input")
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
@@ -124,12 +146,13 @@ def _invalid(error: ValidationError, document: Mapping[str, Any]) -> Invalid:
     if first["type"] in {"missing", "missing_argument"}:
         return Invalid(f"field {name!r} is missing", field=name, value=None)
     reason = first["msg"].removeprefix("Value error, ")
-    return Invalid(f"{name} is {value!r}: {reason[0].lower()}{reason[1:]}", field=name, value=value)
+    return Invalid(f"{name} is {_shown(value)}: {reason[0].lower()}{reason[1:]}", field=name, value=value)
 
 
-def _is_branch(step: Any) -> bool:
-    """Whether a step of an error's path is pydantic's name for a union member rather than a field."""
-    return isinstance(step, str) and ("[" in step or step in {"str", "constrained-str"})
+def _shown(value: Any) -> str:
+    """A value as a sentence shows it: whole unless it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}… ({len(text)} characters)"
 
 
 def spec_of(record: Record) -> InstanceSpec:
@@ -171,3 +194,29 @@ _RECORD_FIELDS: Final = frozenset(item.name for item in fields(Record))
 def hash_values(spec: InstanceSpec, names: tuple[str, ...] = MUTABLE_FIELDS) -> dict[str, str]:
     """The fields of a completed spec as the hash holds them."""
     return {name: encode_field(name, getattr(spec, name)) for name in names}
+
+
+FIELD_KINDS: Final[dict[str, str]] = {
+    "name": "text",
+    "address": "address",
+    "version": "text",
+    "description": "text",
+    "tags": "list",
+    "metadata": "object",
+    "config": "object",
+    "ephemeral": "flag",
+    "ttl_ms": "integer",
+    "grace_ms": "integer",
+    "deregister_after_ms": "integer",
+    "restart": "object",
+    "thresholds": "object",
+    "check": "object",
+    "wish": "object",
+    "max_children": "integer",
+}
+"""What each mutable field is in the hash; Lua refuses a text that would not be read again as that kind."""
+
+
+def default_values() -> dict[str, str]:
+    """The mutable fields of a spec that says nothing of them, as the hash holds them: what a writer may leave out."""
+    return {**hash_values(InstanceSpec(scope=Scope.PROJECT)), "ephemeral": "false", "ttl_ms": "15000"}

@@ -11,6 +11,8 @@ from redis.retry import Retry as SyncRetry
 
 from hopper.config import Settings
 from hopper.errors import Invalid
+from hopper.store.embedded import none_runs, running_url
+from hopper.store.sending import cancellable
 
 __all__ = ["ConnectCount", "blocking_client", "command_client", "database_of", "heartbeat_client", "subscriber_client"]
 
@@ -33,8 +35,15 @@ class ConnectCount:
         self.count += 1
 
 
-def _options(settings: Settings, *, read_timeout_s: float | None) -> dict[str, Any]:
-    url = settings.redis_url or ""
+def _url(settings: Settings) -> str:
+    """The URL that is set, else that of the embedded Valkey that runs; raises `Unavailable` where none does."""
+    url = settings.redis_url or running_url(settings.data_dir)
+    if url is None:
+        raise none_runs(settings.data_dir)
+    return url
+
+
+def _options(settings: Settings, url: str, *, read_timeout_s: float | None) -> dict[str, Any]:
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:
         raise Invalid(
@@ -54,14 +63,16 @@ def _options(settings: Settings, *, read_timeout_s: float | None) -> dict[str, A
 def _asyncio_client(
     settings: Settings, *, read_timeout_s: float | None, connections: int, connects: ConnectCount | None = None
 ) -> redis.asyncio.Redis:
+    url = _url(settings)
     pool = redis.asyncio.BlockingConnectionPool.from_url(
-        settings.redis_url or "",
-        **_options(settings, read_timeout_s=read_timeout_s),
+        url,
+        **_options(settings, url, read_timeout_s=read_timeout_s),
         retry=Retry(NoBackoff(), 0),
         max_connections=connections,
         timeout=settings.command_timeout_s,
         redis_connect_func=connects.connected if connects else None,
     )
+    pool.connection_class = cancellable(pool.connection_class)
     return redis.asyncio.Redis.from_pool(pool)
 
 
@@ -70,7 +81,8 @@ def command_client(
 ) -> redis.asyncio.Redis:
     """For ordinary commands: a pool of connections, no retries of its own (the store repeats with a token).
 
-    Raises `Invalid` for a URL of another kind than `redis://`, `rediss://` and `unix://`.
+    Without a URL it is for the embedded Valkey that runs, and `Unavailable` where none does. Raises `Invalid` for a URL
+    of another kind than `redis://`, `rediss://` and `unix://`.
     """
     return _asyncio_client(
         settings, read_timeout_s=settings.command_timeout_s, connections=connections, connects=connects
@@ -90,9 +102,10 @@ def subscriber_client(settings: Settings) -> redis.asyncio.Redis:
 
 def heartbeat_client(settings: Settings) -> redis.Redis:
     """For the heartbeat thread of a session: synchronous, one connection, no retries (the next beat is the retry)."""
+    url = _url(settings)
     pool = redis.ConnectionPool.from_url(
-        settings.redis_url or "",
-        **_options(settings, read_timeout_s=settings.command_timeout_s),
+        url,
+        **_options(settings, url, read_timeout_s=settings.command_timeout_s),
         retry=SyncRetry(NoBackoff(), 0),
         max_connections=1,
     )

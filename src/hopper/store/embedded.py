@@ -148,7 +148,7 @@ def _enter(data_dir: Path, port: int | None, patience: _Patience) -> _Seat:
         if port is not None:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         elif not data_dir.is_dir():
-            raise _none_runs(data_dir)
+            raise none_runs(data_dir)
         start = open_lock(data_dir, "start.lock")
         try:
             while not try_lock(start, fcntl.LOCK_EX):
@@ -178,7 +178,7 @@ def _find_or_start(data_dir: Path, port: int | None, patience: _Patience) -> str
                 return state.url
             patience.pause(f"the Valkey of {data_dir} to answer ({data_dir / 'valkey.log'} may say why)")
         if port is None:
-            raise _none_runs(data_dir)
+            raise none_runs(data_dir)
         return _start(data_dir, port, keeper_lock, patience)
     finally:
         os.close(keeper_lock)
@@ -220,7 +220,8 @@ def _absolute(data_dir: Path) -> Path:
     return data_dir.expanduser().absolute()
 
 
-def _none_runs(data_dir: Path) -> Unavailable:
+def none_runs(data_dir: Path) -> Unavailable:
+    """What to raise where no URL is set and nothing runs for `data_dir`."""
     return Unavailable(
         f"no Redis: HOPPER_REDIS_URL is not set and no embedded Valkey runs on {data_dir} (`hopper serve` starts one)"
     )

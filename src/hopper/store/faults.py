@@ -12,6 +12,23 @@ __all__ = ["border", "convert"]
 _NOT_NOW = ("OOM", "READONLY", "LOADING", "MISCONF", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
 """Replies by which Redis refuses a write for now; the scripts write their event first, so nothing was applied."""
 
+_REFUSED = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.TryAgainError,
+)
+"""The same where redis-py has taken the first word away."""
+
+_DENIED = (
+    redis.exceptions.AuthenticationError,
+    redis.exceptions.AuthorizationError,
+    redis.exceptions.AuthenticationWrongNumberOfArgsError,
+    redis.exceptions.ExternalAuthProviderError,
+)
+"""Replies by which Redis refuses this user: nothing was applied, and a repeat would not be either."""
+
 _NEVER_SENT = ("Error connecting", "Timeout connecting", "No connection available")
 
 
@@ -22,14 +39,9 @@ def convert(error: redis.exceptions.RedisError | OSError) -> HopperError:
         code, _, detail = text.removeprefix("HOPPER_").partition(" ")
         kind = BY_LUA_CODE.get(code)
         return StoreFault(f"a script answered the unknown code {code}: {detail}") if kind is None else kind(detail)
-    refusals = (
-        redis.exceptions.ReadOnlyError,
-        redis.exceptions.OutOfMemoryError,
-        redis.exceptions.BusyLoadingError,
-        redis.exceptions.ClusterDownError,
-        redis.exceptions.MasterDownError,
-    )
-    if isinstance(error, refusals) or text.startswith(_NOT_NOW):
+    if isinstance(error, _DENIED):
+        return Unavailable(f"Redis refuses us: {text}")
+    if isinstance(error, _REFUSED) or text.startswith(_NOT_NOW):
         return Unavailable(f"Redis refuses writes: {text}")
     if isinstance(error, (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError)):
         never_sent = text.startswith(_NEVER_SENT) or " connecting to " in text

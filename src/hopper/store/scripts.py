@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import redis.exceptions
 
-from hopper.model.record import FIELDS, MAX_RECORD_BYTES, MIXED_FIELDS, TEXT_FIELDS
+from hopper.model.record import FIELDS, MAX_RECORD_BYTES, MIXED_FIELDS, RECORD_RESERVE_BYTES, TEXT_FIELDS
 from hopper.model.scope import PARENT_SCOPE
-from hopper.model.spec import MUTABLE_FIELDS
+from hopper.model.spec import FIELD_KINDS, MAX_TTL_MS, MIN_TTL_MS, default_values
 from hopper.model.state import MONITORED_STATES, TRANSITIONS, State
 from hopper.store.keys import SCHEMA
 
@@ -118,8 +118,12 @@ CONSTANTS: Final[dict[str, Any]] = {
     "FIELDS": FIELDS,
     "TEXT_FIELDS": TEXT_FIELDS,
     "MIXED_FIELDS": MIXED_FIELDS,
-    "MUTABLE_FIELDS": frozenset(MUTABLE_FIELDS),
+    "DEFAULTS": default_values(),
+    "FIELD_KINDS": FIELD_KINDS,
+    "MIN_TTL_MS": MIN_TTL_MS,
+    "MAX_TTL_MS": MAX_TTL_MS,
     "MAX_RECORD_BYTES": MAX_RECORD_BYTES,
+    "RECORD_RESERVE_BYTES": RECORD_RESERVE_BYTES,
     "MONITORED": {state.value: state in MONITORED_STATES for state in State},
     "PARENT_SCOPE": {scope.value: parent.value if parent else False for scope, parent in PARENT_SCOPE.items()},
     "REQUEST_TTL_MS": REQUEST_TTL_MS,

@@ -1,0 +1,218 @@
+"""A write whose reply is lost is made once: retries carry the request token, and repeats change nothing."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from census import Census
+from hopper.config import Settings
+from hopper.errors import NotFound, Unavailable
+from hopper.model.spec import InstanceSpec, apply_patch, parse_spec
+from hopper.model.state import Verb
+from hopper.store.instances import InstanceStore
+from proxy import Proxy
+from servers import RedisServer, dump
+
+
+def spec(scope: str, id: str, **fields: Any) -> InstanceSpec:
+    return parse_spec({"scope": scope, "id": id, **fields})
+
+
+Act = Callable[[InstanceStore], Awaitable[Any]]
+
+
+async def supersede(store: InstanceStore) -> Any:
+    return await store.register(spec("project", "p", tags=["again"]), known=await store.read("p"))
+
+
+async def move(store: InstanceStore) -> Any:
+    return await store.link("o", "q", known=await store.read("o"))
+
+
+async def unlink(store: InstanceStore) -> Any:
+    return await store.unlink("p", known=await store.read("p"))
+
+
+WRITES: dict[str, Act] = {
+    "register": lambda s: s.register(spec("project", "new", parent_id="g")),
+    "supersede": supersede,
+    "update": lambda s: s.update("p", lambda record: apply_patch(record, {"name": "renamed"})),
+    "update at a revision": lambda s: s.update("p", lambda r: apply_patch(r, {"version": "2"}), if_revision=3),
+    "deregister": lambda s: s.deregister("q"),
+    "link": lambda s: s.link("q", "g"),
+    "move": move,
+    "unlink": unlink,
+    "transition": lambda s: s.transition("p", Verb.PAUSE),
+}
+
+
+@pytest.fixture
+async def proxy(server: RedisServer) -> AsyncIterator[Proxy]:
+    async with Proxy(server.port) as between:
+        yield between
+
+
+@pytest.fixture
+async def seeded(store: InstanceStore) -> InstanceStore:
+    """A small tree at revision 4, and every script in the server's cache."""
+    await store.register(spec("global", "g"))
+    await store.register(spec("project", "q"))
+    await store.register(spec("project", "p", parent_id="g"))
+    await store.register(spec("orchestration", "o", parent_id="p"))
+    return store
+
+
+@pytest.fixture
+async def distant(proxy: Proxy, settings: Settings, seeded: InstanceStore) -> AsyncIterator[InstanceStore]:
+    """A store on the other side of the proxy."""
+    far = settings.model_copy(update={"redis_url": proxy.url})
+    async with aclosing(InstanceStore(far)) as store:
+        yield store
+
+
+@pytest.fixture
+async def hasty(proxy: Proxy, settings: Settings, seeded: InstanceStore) -> AsyncIterator[InstanceStore]:
+    """The same without retries."""
+    far = settings.model_copy(update={"redis_url": proxy.url, "write_retries": 0})
+    async with aclosing(InstanceStore(far)) as store:
+        yield store
+
+
+async def census(store: InstanceStore) -> Census:
+    taken = await Census.take(store.client, store.settings.namespace)
+    assert taken.problems == []
+    return taken
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES.keys())
+async def test_a_write_whose_reply_is_lost_is_made_once_and_answered(act, lost, proxy, distant, seeded):
+    proxy.lose_replies(lost)
+    answer = await act(distant)
+    assert proxy.lost == lost
+    after = await census(seeded)
+    assert after.revision == 5
+    assert getattr(answer, "revision", answer) == 5
+
+
+@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES.keys())
+async def test_a_write_whose_request_is_lost_is_made_once_and_answered(act, proxy, distant, seeded):
+    proxy.lose_requests(2)
+    answer = await act(distant)
+    assert proxy.lost == 2
+    assert (await census(seeded)).revision == getattr(answer, "revision", answer) == 5
+
+
+@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES.keys())
+async def test_without_retries_a_lost_reply_says_the_outcome_is_unknown_and_it_was_made(act, proxy, hasty, seeded):
+    proxy.lose_replies(1)
+    with pytest.raises(Unavailable, match="Redis is away") as raised:
+        await act(hasty)
+    assert raised.value.outcome == "unknown"
+    assert (await census(seeded)).revision == 5
+
+
+@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES.keys())
+async def test_without_retries_a_lost_request_says_the_outcome_is_unknown_and_changes_nothing(
+    act, proxy, hasty, seeded
+):
+    before = await dump(seeded.client, seeded.settings.namespace)
+    proxy.lose_requests(1)
+    with pytest.raises(Unavailable) as raised:
+        await act(hasty)
+    assert raised.value.outcome == "unknown"
+    assert await dump(seeded.client, seeded.settings.namespace) == before
+
+
+async def test_an_outcome_that_was_unknown_once_stays_unknown_when_redis_then_refuses_connections(
+    proxy, distant, seeded
+):
+    proxy.lose_replies(1)
+    original = distant.client.connection_pool.get_connection
+
+    async def refuse_after_the_loss(*args, **options):
+        if proxy.lost:
+            await proxy.refuse()
+        return await original(*args, **options)
+
+    distant.client.connection_pool.get_connection = refuse_after_the_loss
+    with pytest.raises(Unavailable) as raised:
+        await distant.transition("p", Verb.PAUSE)
+    assert "connecting to" in str(raised.value)
+    assert raised.value.outcome == "unknown"
+    assert (await census(seeded)).revision == 5
+
+
+async def test_a_server_that_was_never_reached_has_applied_nothing(proxy, distant):
+    await proxy.refuse()
+    with pytest.raises(Unavailable) as raised:
+        await distant.deregister("q")
+    assert raised.value.outcome == "not-applied"
+
+
+# -- a token of the caller's -----------------------------------------------------------------------------------------
+
+TOKENED: dict[str, Callable[[InstanceStore, str], Awaitable[Any]]] = {
+    "register": lambda s, token: s.register(spec("project", "new", parent_id="g"), token=token),
+    "supersede": lambda s, token: s.register(spec("project", "p", tags=["again"]), token=token),
+    "update": lambda s, token: s.update("p", lambda r: apply_patch(r, {"version": "2"}), token=token),
+    "update at a revision": lambda s, token: s.update(
+        "p", lambda r: apply_patch(r, {"version": "2"}), if_revision=3, token=token
+    ),
+    "deregister": lambda s, token: s.deregister("q", token=token),
+    "deregister at a revision": lambda s, token: s.deregister("q", if_revision=2, incarnation=2, token=token),
+}
+
+
+@pytest.mark.parametrize("act", TOKENED.values(), ids=TOKENED.keys())
+async def test_a_second_delivery_of_a_token_answers_as_the_first_and_changes_nothing(act, seeded):
+    first = await act(seeded, "token-1")
+    before = await dump(seeded.client, seeded.settings.namespace)
+    assert await act(seeded, "token-1") == first
+    assert await dump(seeded.client, seeded.settings.namespace) == before
+
+
+@pytest.mark.parametrize("act", TOKENED.values(), ids=TOKENED.keys())
+async def test_a_second_delivery_answers_as_the_first_though_others_have_written_since(act, seeded):
+    first = await act(seeded, "token-1")
+    await seeded.register(spec("orchestration", "later"))
+    if await seeded.read("p") is not None:
+        await seeded.update("p", lambda record: apply_patch(record, {"description": "later"}))
+    before = await dump(seeded.client, seeded.settings.namespace)
+    assert await act(seeded, "token-1") == first
+    assert await dump(seeded.client, seeded.settings.namespace) == before
+
+
+async def test_another_token_is_another_request(seeded):
+    first = await seeded.register(spec("project", "new"), token="token-1")
+    second = await seeded.register(spec("project", "new"), token="token-2")
+    assert (second.superseded, second.revision) == (True, first.revision + 1)
+
+
+async def test_an_answer_is_kept_for_a_minute(seeded):
+    await seeded.deregister("q", token="token-1")
+    assert 55_000 < await seeded.client.pttl(seeded.keys.request("token-1")) <= 60_000
+
+
+async def test_a_refusal_is_not_kept_so_that_the_same_request_may_succeed_later(seeded):
+    with pytest.raises(NotFound):
+        await seeded.register(spec("orchestration", "x", parent_id="late"), token="token-1")
+    await seeded.register(spec("project", "late"))
+    await seeded.register(spec("orchestration", "x", parent_id="late"), token="token-1")
+    assert (await census(seeded)).children["late"] == {"x"}
+
+
+# -- repeats ---------------------------------------------------------------------------------------------------------
+
+REPEATABLE = {name: WRITES[name] for name in ("update", "link", "move", "unlink", "transition")}
+
+
+@pytest.mark.parametrize("act", REPEATABLE.values(), ids=REPEATABLE.keys())
+async def test_a_repeat_that_changes_nothing_appends_nothing_and_answers_the_last_revision(act, seeded):
+    assert await act(seeded) == 5
+    await seeded.register(spec("orchestration", "later"))
+    before = await dump(seeded.client, seeded.settings.namespace)
+    assert await act(seeded) == 6
+    assert await dump(seeded.client, seeded.settings.namespace) == before
