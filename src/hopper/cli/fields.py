@@ -1,0 +1,159 @@
+"""The options that describe an instance, and those that choose instances."""
+
+# ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from hopper.cli.numbers import seconds
+from hopper.errors import Invalid, Malformed
+from hopper.model.health import Health
+from hopper.model.scope import Scope
+from hopper.model.state import State
+
+if TYPE_CHECKING:
+    from hopper.model.selector import Selector
+
+__all__ = [
+    "AncestorFilter",
+    "HealthFilter",
+    "IdOption",
+    "MetaFilter",
+    "MetaOption",
+    "NameFilter",
+    "NameOption",
+    "OrphanFilter",
+    "ParentFilter",
+    "ParentOption",
+    "ScopeFilter",
+    "ScopeOption",
+    "StateFilter",
+    "TagFilter",
+    "TagOption",
+    "TtlOption",
+    "VersionFilter",
+    "WishOption",
+    "pairs",
+    "read_document",
+    "selector_of",
+    "spec_document",
+]
+
+IdOption = Annotated[str | None, typer.Option("--id", metavar="ID", help="its id [made up as SCOPE-XXXXXXXX]")]
+NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="unique within its scope [its id]")]
+ScopeOption = Annotated[Scope | None, typer.Option("--scope", case_sensitive=False, help="its level in the tree")]
+ParentOption = Annotated[str | None, typer.Option("--parent", metavar="ID", help="whose child it becomes")]
+TagOption = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="a tag (repeat)")]
+MetaOption = Annotated[list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="metadata (repeat)")]
+TtlOption = Annotated[
+    float | None,
+    typer.Option("--ttl", metavar="SECONDS", parser=seconds("ttl"), help="how long a heartbeat lasts [15]"),
+]
+WishOption = Annotated[
+    list[str] | None,
+    typer.Option("--wish", metavar="name=NAME|id=ID|tag=TAG", help="the parent to look for while it has none"),
+]
+
+ScopeFilter = Annotated[list[Scope] | None, typer.Option("--scope", case_sensitive=False, help="one of these")]
+StateFilter = Annotated[list[State] | None, typer.Option("--state", case_sensitive=False, help="one of these")]
+HealthFilter = Annotated[list[Health] | None, typer.Option("--health", case_sensitive=False, help="one of these")]
+TagFilter = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="all of these")]
+NameFilter = Annotated[str | None, typer.Option("--name", metavar="NAME", help="exact, or a glob like 'web-*'")]
+ParentFilter = Annotated[str | None, typer.Option("--parent", metavar="ID", help="the children of one")]
+AncestorFilter = Annotated[str | None, typer.Option("--ancestor", metavar="ID", help="all below one")]
+VersionFilter = Annotated[str | None, typer.Option("--version", metavar="VERSION", help="exactly this version")]
+MetaFilter = Annotated[list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="all of these")]
+OrphanFilter = Annotated[
+    bool | None, typer.Option("--orphan/--no-orphan", help="those that lack a parent; those that do not")
+]
+
+
+def pairs(values: list[str] | None, field: str) -> dict[str, str]:
+    """`KEY=VALUE` words as a dictionary. Raises `Invalid` for a word of another form."""
+    found: dict[str, str] = {}
+    for word in values or []:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise Invalid(f"{field} is {word!r}, not KEY=VALUE", field=field, value=word)
+        found[key] = value
+    return found
+
+
+def _wish(words: list[str] | None) -> dict[str, Any] | None:
+    if not words:
+        return None
+    wish: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key not in {"id", "name", "tag"} or not equals or not value:
+            raise Invalid(f"wish is {word!r}, not name=NAME, id=ID or tag=TAG", field="wish", value=word)
+        if key == "tag":
+            wish.setdefault("tags", []).append(value)
+        elif key in wish:
+            raise Invalid(f"wish names {key} twice: {wish[key]!r} and {value!r}", field="wish", value=word)
+        else:
+            wish[key] = value
+    return wish
+
+
+def read_document(path: Path | None) -> dict[str, Any]:
+    """The JSON object in a file, `-` for standard input; empty where no file is named."""
+    if path is None:
+        return {}
+    try:
+        text = typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
+        document = orjson.loads(text)
+    except OSError as error:
+        raise Invalid(f"file {str(path)!r} cannot be read: {error.strerror}", field="file", value=str(path)) from None
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"file {str(path)!r} is not JSON: {error}", field="file", value=str(path)) from None
+    if not isinstance(document, dict):
+        raise Malformed(f"file {str(path)!r} holds no JSON object", field="file", value=str(path))
+    return document
+
+
+def spec_document(
+    document: dict[str, Any],
+    *,
+    tags: list[str] | None = None,
+    metadata: list[str] | None = None,
+    ttl_s: float | None = None,
+    grace_s: float | None = None,
+    wish: list[str] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The document of a registration: what a file says, with what the options say over it."""
+    said = {
+        "tags": tags or None,
+        "metadata": pairs(metadata, "meta") or None,
+        "ttl_ms": None if ttl_s is None else round(ttl_s * 1000),
+        "grace_ms": None if grace_s is None else round(grace_s * 1000),
+        "wish": _wish(wish),
+        **more,
+    }
+    return {**document, **{name: value for name, value in said.items() if value is not None}}
+
+
+def selector_of(
+    *,
+    scope: list[Scope] | None,
+    state: list[State] | None,
+    health: list[Health] | None,
+    tag: list[str] | None,
+    meta: list[str] | None,
+    **more: Any,
+) -> "Selector":
+    """The selector that the filters describe."""
+    from hopper.model.selector import Selector
+
+    return Selector(
+        scope=frozenset(scope or ()),
+        state=frozenset(state or ()),
+        health=frozenset(health or ()),
+        tags=frozenset(tag or ()),
+        metadata=pairs(meta, "meta"),
+        **more,
+    )

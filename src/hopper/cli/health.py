@@ -1,0 +1,81 @@
+"""`hopper health`: the registry at a glance, or one instance with its heartbeat."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hopper.cli.connection import Connection
+from hopper.cli.output import print_facts, print_json
+
+if TYPE_CHECKING:
+    from hopper.instance.health import HealthSummary, InstanceHealth
+
+__all__ = ["health"]
+
+
+class HealthFormat(StrEnum):
+    """How a report is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+async def health(
+    connection: Connection,
+    id: Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False)] = None,
+    output: Annotated[HealthFormat, typer.Option("--output", "-o", help="how to print")] = HealthFormat.TABLE,
+) -> None:
+    """Show the health of all, or of one instance."""
+    async with connection.registry() as registry:
+        if id is None:
+            summary = await registry.health()
+            facts = _facts_of_all(summary)
+            report: HealthSummary | InstanceHealth = summary
+        else:
+            one = await registry.health(id)
+            facts, report = _facts_of_one(one), one
+    if output is HealthFormat.JSON:
+        print_json(report)
+    else:
+        print_facts(facts)
+
+
+def _facts_of_all(summary: "HealthSummary") -> dict[str, str]:
+    return {
+        "status": summary.status,
+        "instances": f"{summary.total}{_counted(summary.scopes, ' (', ')')}",
+        "health": _counted(summary.health),
+        "states": _counted(summary.states),
+        "orphans": str(summary.orphans),
+        "monitor": summary.monitor or "none: nobody notices who stops heartbeating",
+        "hold": str(summary.hold.get("reason", summary.hold)) if summary.hold else "",
+        "guards": ", ".join(summary.guards),
+        "redis": summary.redis,
+    }
+
+
+def _facts_of_one(one: "InstanceHealth") -> dict[str, str]:
+    if one.expires_in_ms is None:
+        heartbeat = "none"
+    else:
+        heartbeat = f"expires in {one.expires_in_ms / 1000:.1f} s of {one.ttl_ms / 1000:g} s"
+    return {
+        "id": one.id,
+        "name": one.name,
+        "scope": one.scope,
+        "state": one.state,
+        "health": one.health,
+        "heartbeat": heartbeat,
+        "incarnation": str(one.incarnation),
+        "restarts": str(one.restarts),
+        "flapping": "yes" if one.flapping else "",
+        **{name: str(value) for name, value in one.metrics.items() if name != "incarnation"},
+        "problems": "; ".join(one.problems),
+    }
+
+
+def _counted(counts: Mapping[str, int], before: str = "", after: str = "") -> str:
+    words: list[Any] = [f"{name} {count}" for name, count in counts.items() if count]
+    return f"{before}{', '.join(words)}{after}" if words else ""

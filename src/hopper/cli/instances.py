@@ -1,0 +1,168 @@
+"""Commands about one instance: `register get link unlink state rm`. They ask Redis and load no view."""
+
+# ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hopper.cli.connection import ACTOR, Connection
+from hopper.cli.fields import (
+    IdOption,
+    MetaOption,
+    NameOption,
+    ParentOption,
+    ScopeOption,
+    TagOption,
+    TtlOption,
+    WishOption,
+    read_document,
+    spec_document,
+)
+from hopper.cli.numbers import seconds, whole
+from hopper.cli.output import Output, OutputOption, print_json, print_record
+from hopper.errors import NotFound
+from hopper.model.state import State, Verb
+from hopper.model.takeover import Takeover
+
+if TYPE_CHECKING:
+    from hopper.store.instances import InstanceStore
+
+__all__ = ["get", "link", "register", "rm", "state", "unlink"]
+
+_OPERATOR = "operator"
+
+Id = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+
+
+async def register(
+    connection: Connection,
+    scope: ScopeOption = None,
+    id: IdOption = None,
+    name: NameOption = None,
+    parent: ParentOption = None,
+    state: Annotated[State | None, typer.Option(case_sensitive=False, help="the state it starts in [running]")] = None,
+    tag: TagOption = None,
+    meta: MetaOption = None,
+    address: Annotated[str | None, typer.Option(metavar="URL|HOST:PORT", help="where it can be reached")] = None,
+    version: Annotated[str | None, typer.Option(metavar="VERSION", help="what it runs")] = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="what it is for")] = None,
+    ttl: TtlOption = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", parser=seconds("grace"), help="how long it is only suspect after a lapse [0]"),
+    ] = None,
+    ephemeral: Annotated[
+        bool | None, typer.Option("--ephemeral/--no-ephemeral", help="gone when it leaves [orchestrations are]")
+    ] = None,
+    takeover: Annotated[
+        Takeover, typer.Option(case_sensitive=False, help="when to supersede the one that has the id")
+    ] = Takeover.ALWAYS,
+    wish: WishOption = None,
+    max_children: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=whole("max_children", minimum=0), help="how many children it takes"),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="FILE", help="a JSON document of fields, '-': stdin")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Register an instance, or supersede it."""
+    from hopper.model.heartbeat import seconds_of
+    from hopper.model.spec import parse_spec
+
+    document = spec_document(
+        read_document(file),
+        scope=scope,
+        id=id,
+        name=name,
+        parent_id=parent,
+        state=state,
+        tags=tag,
+        metadata=meta,
+        address=address,
+        version=version,
+        description=description,
+        ttl_s=ttl,
+        grace_s=grace,
+        ephemeral=ephemeral,
+        wish=wish,
+        max_children=max_children,
+    )
+    spec = parse_spec(document)
+    async with connection.store() as store:
+        done = await store.register(spec, takeover=takeover, actor=ACTOR)
+        ttl_ms = await _show(store, done.id, output)
+        if output is Output.TABLE:
+            typer.echo(f"heartbeat  SETEX {store.keys.heartbeat(done.id)} {seconds_of(ttl_ms)} ''")
+
+
+async def get(connection: Connection, id: Id, output: OutputOption = Output.TABLE) -> None:
+    """Show one instance."""
+    async with connection.store() as store:
+        await _show(store, id, output)
+
+
+async def link(
+    connection: Connection,
+    child: Annotated[str, typer.Argument(metavar="CHILD", show_default=False)],
+    parent: Annotated[str, typer.Argument(metavar="PARENT", show_default=False)],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Put a child under a parent.
+
+    It leaves the one it had.
+    """
+    async with connection.store() as store:
+        await store.link(child, parent, actor=ACTOR)
+        await _show(store, child, output)
+
+
+async def unlink(
+    connection: Connection,
+    child: Annotated[str, typer.Argument(metavar="CHILD", show_default=False)],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Take a child from its parent.
+
+    Its wish is cleared, so that it stays an orphan.
+    """
+    async with connection.store() as store:
+        await store.unlink(child, actor=ACTOR)
+        await _show(store, child, output)
+
+
+async def state(
+    connection: Connection,
+    id: Id,
+    verb: Annotated[Verb, typer.Argument(case_sensitive=False, show_default=False)],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Carry an instance to another state."""
+    async with connection.store() as store:
+        await store.transition(id, verb, reason=_OPERATOR, actor=ACTOR)
+        await _show(store, id, output)
+
+
+async def rm(connection: Connection, id: Id, output: OutputOption = Output.TABLE) -> None:
+    """Deregister an instance that has no children."""
+    async with connection.store() as store:
+        revision = await store.deregister(id, reason=_OPERATOR, actor=ACTOR)
+    match output:
+        case Output.JSON:
+            print_json({"id": id, "revision": revision})
+        case Output.NAME:
+            typer.echo(id)
+        case _:
+            typer.echo(f"instance '{id}' is deregistered at revision {revision}")
+
+
+async def _show(store: "InstanceStore", id: str, output: Output) -> int:
+    """Print a record as it stands in Redis now; answers its TTL in milliseconds."""
+    record = await store.read(id)
+    if record is None:
+        raise NotFound(f"there is no instance '{id}'")
+    print_record(record, output)
+    return record.ttl_ms
