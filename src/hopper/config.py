@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     """Address the API listens on; anything but loopback needs `--insecure`."""
     port: Port = 8080
     """Port the API listens on; 0 picks a free one."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How the commands write their logs to standard error."""
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    """Least severe event that is logged. Default: `info` for `serve`, `monitor` and `run`, else `warning`."""
 
     connect_timeout_s: Seconds = 2.0
     """Seconds a connection attempt to Redis may take."""

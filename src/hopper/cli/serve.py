@@ -7,7 +7,6 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -95,20 +94,13 @@ async def _ended_with(parent: int | None) -> AsyncIterator[None]:
 
 
 def _announce(settings: "Settings", listener: "socket.socket") -> None:
+    from hopper.store.client import without_password
+
     host, port = listener.getsockname()[:2]
     origin = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     typer.echo(
         f"Hopper serves namespace '{settings.namespace}'\n"
-        f"  API        {origin}/api/v1/registry\n"
-        f"  dashboard  {origin}/\n"
-        f"  health     {origin}/api/v1/registry/health  (/livez, /readyz)\n"
-        f"  Redis      {_without_password(settings.redis_url or '')}"
+        f"  API     {origin}/api/v1/registry\n"
+        f"  health  {origin}/api/v1/registry/health  (/livez, /readyz)\n"
+        f"  Redis   {without_password(settings.redis_url or '')}"
     )
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{place}"))

@@ -206,7 +206,20 @@ class _Group:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
             return False
+        return _has_living_member(self.process.pid)
+
+
+def _has_living_member(group: int) -> bool:
+    """Whether one of a group that exists is more than a zombie, which may stay for long where nobody reaps orphans."""
+    processes = Path("/proc")
+    if not processes.is_dir():
         return True
+    for stat in processes.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def exit_code(returncode: int) -> int:

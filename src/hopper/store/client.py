@@ -1,7 +1,7 @@
 """Every connection to Redis: the only place that builds clients, and that states each timeout and retry."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import redis
 import redis.asyncio
@@ -14,7 +14,15 @@ from hopper.errors import Invalid
 from hopper.store.embedded import none_runs, running_url
 from hopper.store.sending import cancellable
 
-__all__ = ["ConnectCount", "blocking_client", "command_client", "database_of", "heartbeat_client", "subscriber_client"]
+__all__ = [
+    "ConnectCount",
+    "blocking_client",
+    "command_client",
+    "database_of",
+    "heartbeat_client",
+    "subscriber_client",
+    "without_password",
+]
 
 _SCHEMES = ("redis", "rediss", "unix")
 POOL_SIZE = 32
@@ -43,12 +51,21 @@ def _url(settings: Settings) -> str:
     return url
 
 
+def without_password(url: str) -> str:
+    """A URL as it may be shown: `***` stands for the password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{place}"))
+
+
 def _options(settings: Settings, url: str, *, read_timeout_s: float | None) -> dict[str, Any]:
     scheme = urlsplit(url).scheme
     if scheme not in _SCHEMES:
-        raise Invalid(
-            f"redis_url is {url!r}: its scheme is not one of {', '.join(_SCHEMES)}", field="redis_url", value=url
-        )
+        shown = without_password(url)
+        schemes = ", ".join(_SCHEMES)
+        raise Invalid(f"redis_url is {shown!r}: its scheme is not one of {schemes}", field="redis_url", value=shown)
     options: dict[str, Any] = {
         "socket_timeout": read_timeout_s,
         "health_check_interval": 0,

@@ -1,0 +1,225 @@
+"""`hopper run`: exit codes, signals, what the command sees, and what is left of it."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from cli.commands import Hopper, Spawn, processes_of
+from hopper.config import Settings
+from hopper.model.record import Record
+from hopper.model.state import State
+from hopper.store.instances import InstanceStore
+from waiting import wait_until
+
+FOREVER = "while :; do sleep 0.02; done"
+
+
+async def record_of(store: InstanceStore, id: str) -> Record:
+    return await wait_until(lambda: store.read(id), message=f"{id} is registered")
+
+
+async def until_state(store: InstanceStore, id: str, state: State) -> Record:
+    async def there() -> Record | None:
+        record = await store.read(id)
+        return record if record is not None and record.state is state else None
+
+    return await wait_until(there, message=f"{id} is {state}")
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["sh", "-c", "exit 0"], 0),
+        (["sh", "-c", "exit 3"], 3),
+        (["sh", "-c", "kill -TERM $$"], 143),
+        (["sh", "-c", "kill -KILL $$"], 137),
+        (["there-is-no-such-command"], 127),
+        (["/etc/passwd"], 126),
+    ],
+    ids=["success", "failure", "SIGTERM", "SIGKILL", "no such command", "not executable"],
+)
+async def test_it_ends_with_the_code_of_the_command(
+    spawn: Spawn, settings: Settings, store: InstanceStore, command: list[str], code: int
+) -> None:
+    running = await spawn("run", "--id", "x", "--", *command, settings=settings)
+    await running.said()
+    assert running.process.returncode == code
+    record = await store.read("x")
+    if code in {0, 126, 127}:
+        assert record is None
+    else:
+        assert record is not None
+        assert record.state is State.FAILED
+
+
+async def test_a_failure_has_the_reason_exit(spawn: Spawn, settings: Settings, hopper: Hopper) -> None:
+    running = await spawn("run", "--id", "x", "--", "false", settings=settings)
+    await running.said()
+    watching = await spawn("watch", "--since", "0", "--type", "state_changed", settings=settings)
+    line = await watching.line_with("->failed")
+    assert "reason=exit" in line
+    assert "actor=session:x" in line
+
+
+async def test_one_that_is_not_ephemeral_stays_stopped(spawn: Spawn, settings: Settings, store: InstanceStore) -> None:
+    running = await spawn("run", "--id", "x", "--scope", "project", "--", "true", settings=settings)
+    await running.said()
+    assert (await record_of(store, "x")).state is State.STOPPED
+
+
+async def test_the_options_are_in_the_record(spawn: Spawn, settings: Settings, store: InstanceStore) -> None:
+    options = ["--id", "x", "--name", "The x", "--scope", "Project", "--ttl", "2.5", "--tag", "a", "--meta", "k=v"]
+    await spawn("run", *options, "--wish", "tag=top", "--", "sh", "-c", FOREVER, settings=settings)
+    record = await until_state(store, "x", State.RUNNING)
+    assert (record.name, record.scope, record.ttl_ms, record.tags) == ("The x", "project", 2500, ("a",))
+    assert record.metadata == {"k": "v"}
+    assert record.wish.tags == ("top",)
+
+
+async def test_the_command_sees_who_it_is(spawn: Spawn, settings: Settings, store: InstanceStore) -> None:
+    running = await spawn("run", "--id", "x", "--ttl", "2.5", "--", "sh", "-c", "env; cat", settings=settings)
+    out, _ = await running.said()
+    seen = dict(line.split("=", 1) for line in out.splitlines() if line.startswith("HOPPER_"))
+    assert {name: seen[name] for name in seen.keys() - {"HOPPER_DATA_DIR", "HOPPER_EMBEDDED_PORT", "HOPPER_PORT"}} == {
+        "HOPPER_ID": "x",
+        "HOPPER_NAMESPACE": settings.namespace,
+        "HOPPER_REDIS_URL": settings.redis_url,
+        "HOPPER_HEARTBEAT_KEY": f"hopper:{{{settings.namespace}}}:heartbeat:x",
+        "HOPPER_TTL_S": "3",
+        "HOPPER_INCARNATION": "1",
+    }
+
+
+async def test_options_after_the_command_are_the_commands_own(spawn: Spawn, settings: Settings) -> None:
+    running = await spawn("run", "--id", "x", "echo", "--id", "-n", "y", settings=settings)
+    assert (await running.said())[0] == "--id -n y\n"
+
+
+async def test_sigterm_reaches_the_whole_group_and_leaves_it_stopped(
+    spawn: Spawn, settings: Settings, store: InstanceStore
+) -> None:
+    script = f"trap 'exit 9' TERM; sh -c 'trap \"echo inner; exit\" TERM; echo ready; {FOREVER}' & wait"
+    running = await spawn("run", "--id", "x", "--scope", "project", "--", "sh", "-c", script, settings=settings)
+    await running.line_with("ready")
+    running.process.send_signal(signal.SIGTERM)
+    out, _ = await running.said()
+    assert out == "inner\n"
+    assert running.process.returncode == 9
+    assert (await record_of(store, "x")).state is State.STOPPED
+
+
+async def test_sigint_is_forwarded_as_sigint(spawn: Spawn, settings: Settings) -> None:
+    script = f"trap 'exit 5' INT; echo ready; {FOREVER}"
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", script, settings=settings)
+    await running.line_with("ready")
+    assert await running.end(signal.SIGINT) == 5
+
+
+async def test_what_ignores_sigterm_is_killed_with_its_group(spawn: Spawn, settings: Settings, tmp_path: Path) -> None:
+    script = f"trap '' TERM; (trap '' TERM; {FOREVER}) & echo ready; {FOREVER}"
+    running = await spawn(*("run", "--id", "x", "--stop-timeout", "0.2", "--", "sh", "-c", script), settings=settings)
+    await running.line_with("ready")
+    assert await running.end(signal.SIGTERM) == 137
+    assert processes_of(tmp_path) == {}
+
+
+async def test_what_a_command_leaves_behind_is_ended_too(spawn: Spawn, settings: Settings, tmp_path: Path) -> None:
+    script = f"sh -c '{FOREVER}' >/dev/null 2>&1 & exit 0"
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", script, settings=settings)
+    await running.said()
+    assert running.process.returncode == 0
+    assert processes_of(tmp_path) == {}
+
+
+async def test_the_command_dies_with_a_killed_supervisor(
+    spawn: Spawn, settings: Settings, store: InstanceStore, tmp_path: Path
+) -> None:
+    running = await spawn("run", "--id", "x", "--", "sleep", "100", settings=settings)
+    await until_state(store, "x", State.RUNNING)
+    await running.end(signal.SIGKILL)
+    await wait_until(lambda: not processes_of(tmp_path), timeout_s=2)
+    assert (await record_of(store, "x")).state is State.RUNNING  # nobody could say otherwise: it lapses
+
+
+async def test_the_command_has_a_process_group_of_its_own(spawn: Spawn, settings: Settings) -> None:
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", f"echo $$; {FOREVER}", settings=settings)
+    child = int(await running.line())
+    assert os.getpgid(child) == child != os.getpgid(running.pid)
+
+
+async def test_another_registration_of_the_id_ends_the_command_with_4(
+    spawn: Spawn, hopper: Hopper, settings: Settings, store: InstanceStore, tmp_path: Path
+) -> None:
+    running = await spawn("run", "--id", "x", "--ttl", "1", "--", "sleep", "100", settings=settings)
+    await until_state(store, "x", State.RUNNING)
+    await asyncio.to_thread(hopper.ok, "register", "--scope", "orchestration", "--id", "x")
+    _, err = await running.said()
+    assert running.process.returncode == 4
+    assert "'x' has been registered again" in err
+    assert processes_of(tmp_path) == {}
+    assert (await record_of(store, "x")).state is State.RUNNING  # the new one is left alone
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "names"),
+    [
+        (["--scope", "global"], 4, ["'x'", "'hub'"]),
+        (["--parent", "hub"], 4, ["'x'", "'hub'"]),
+        (["--parent", "ghost"], 3, ["'x'", "'ghost'"]),
+        (["--name", "nightly"], 4, ["'x'", "'run'", "nightly"]),
+        (["--ttl", "0"], 2, ["ttl"]),
+        (["--stop-timeout", "soon"], 2, ["stop_timeout", "soon"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_refused_registration_runs_nothing(
+    hopper: Hopper, tmp_path: Path, options: list[str], code: int, names: list[str]
+) -> None:
+    hopper.tree()
+    mark = tmp_path / "it-ran"
+    said = hopper.refused("run", "--id", "x", *options, "--", "touch", str(mark), code=code)
+    assert all(name in said for name in names), said
+    assert not mark.exists()
+
+
+async def test_without_a_command_it_ends_with_2(spawn: Spawn, settings: Settings) -> None:
+    running = await spawn("run", "--id", "x", settings=settings)
+    await running.said()
+    assert running.process.returncode == 2
+
+
+async def test_it_heartbeats_while_the_command_lives(spawn: Spawn, settings: Settings, store: InstanceStore) -> None:
+    await spawn("run", "--id", "x", "--ttl", "1", "--", "sh", "-c", FOREVER, settings=settings)
+    await until_state(store, "x", State.RUNNING)
+    values = set()
+
+    async def two_beats() -> bool:
+        value, left_ms = await store.read_heartbeat("x")
+        values.add(left_ms > 900 and value)
+        return left_ms > 900 and b'{"incarnation":1}' in values
+
+    await wait_until(two_beats)
+
+
+async def test_a_command_that_heartbeats_itself_decides_whether_it_lives(
+    spawn: Spawn, settings: Settings, store: InstanceStore
+) -> None:
+    await spawn(
+        *("run", "--id", "x", "--ttl", "1", "--heartbeat", "child", "--", "sh", "-c", FOREVER), settings=settings
+    )
+    await until_state(store, "x", State.RUNNING)
+
+    async def lapsed() -> bool:
+        return (await store.read_heartbeat("x"))[1] < 0
+
+    await wait_until(lapsed, timeout_s=3)
+
+
+async def test_without_redis_it_starts_the_embedded_valkey_and_ends_it(spawn: Spawn, tmp_path: Path) -> None:
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", 'echo "$HOPPER_REDIS_URL"')
+    assert (await running.line()).startswith("redis://127.0.0.1:")
+    assert await running.end() == 0
+    await wait_until(lambda: not processes_of(tmp_path), message="no Valkey is left")
