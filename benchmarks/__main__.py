@@ -8,7 +8,7 @@ import time
 
 import structlog
 
-NAMES = ("lookup", "api", "detection")
+NAMES = ("lookup", "api", "answer", "detection")
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from hopper.store.instances import InstanceStore
 from hopper.store.keys import Keys
 from hopper.store.log import ChangeLog
 
-__all__ = ["main"]
+__all__ = ["heartbeat", "main"]
 
 PATIENCE_S = 5.0
 DEATHS_S = 15.0
@@ -60,7 +60,7 @@ async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
         monitor.start()
         ids = instance_ids(size)
         ours, theirs = spawn.Pipe()
-        fleet = spawn.Process(target=_heartbeat, args=(settings, ids, ttl_s, deaths, theirs), daemon=True)
+        fleet = spawn.Process(target=heartbeat, args=(settings, ids, ttl_s, deaths, theirs), daemon=True)
         fleet.start()
         await asyncio.to_thread(ours.recv)
         await populate(settings, size, ttl_ms=ttl_s * 1000)
@@ -139,7 +139,7 @@ def _cpu_s(process: BaseProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _heartbeat(settings: Settings, ids: list[str], ttl_s: int, deaths: int, pipe: Connection) -> None:
+def heartbeat(settings: Settings, ids: list[str], ttl_s: int, deaths: int, pipe: Connection) -> None:
     """Every instance heartbeats each third of its TTL; when told, some have their last beat and the others go on."""
     client = redis.Redis.from_url(str(settings.redis_url))
     key = Keys(settings.namespace).heartbeat
