@@ -1,5 +1,6 @@
 """Answers: JSON of records that are encoded already, with the headers that say how new it is."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,10 +13,25 @@ from hopper.instance.registry import InstanceRegistry
 from hopper.instance.view import RegistryView
 from hopper.model.record import Record
 
-__all__ = ["MAX_BODY_BYTES", "answer", "etag", "freshness", "if_revision", "list_answer", "read_json", "stamp"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "answer",
+    "etag",
+    "freshness",
+    "if_revision",
+    "is_known",
+    "list_answer",
+    "read_body",
+    "read_json",
+    "request_token",
+    "stamp",
+]
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_TOKEN_LENGTH = 200
 JSON = "application/json"
+_REVISION = re.compile(r"[0-9]{1,18}")
+_TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_LENGTH}}}")
 
 
 def stamp(view: RegistryView) -> dict[str, str]:
@@ -68,22 +84,50 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_json(request: Request, *, optional: bool = False) -> Any:
-    """The body as JSON; an empty one is `{}` where it is optional. Raises `Malformed` and `TooLarge`."""
+    """The body as JSON; an empty one is `{}` where it is optional. Raises `Malformed` and `TooLarge`.
+
+    What is nested so deep that it could not be written again counts as not readable.
+    """
     body = await read_body(request)
     if not body and optional:
         return {}
     try:
-        return orjson.loads(body)
+        document = orjson.loads(body)
+        orjson.dumps(document)
     except orjson.JSONDecodeError as error:
         raise Malformed(f"the body is not JSON: {error}") from None
+    except orjson.JSONEncodeError as error:
+        raise Malformed(f"the body is nested too deep: {error}") from None
+    return document
+
+
+def request_token(request: Request) -> str | None:
+    """The token of a write: the `Idempotency-Key` with the route, so that it never answers for another request.
+
+    None where there is none; raises `Invalid` for one that is not 1 to 200 visible ASCII characters.
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not _TOKEN.fullmatch(key):
+        message = f"Idempotency-Key is {key[:MAX_TOKEN_LENGTH]!r}, not 1 to {MAX_TOKEN_LENGTH} visible ASCII characters"
+        raise Invalid(message, field="Idempotency-Key", value=key[:MAX_TOKEN_LENGTH])
+    return f"{key}:{request.method}:{request.path_params.get('id', '')}"
 
 
 async def freshness(registry: InstanceRegistry, request: Request, *, consistent: bool | None) -> None:
     """Wait until the view is as new as the request asks for."""
     asked = request.headers.get("hopper-min-revision")
-    if asked is not None and not asked.isdecimal():
+    if asked is not None and not _REVISION.fullmatch(asked):
         raise Invalid(f"Hopper-Min-Revision is {asked!r}, not a revision", field="Hopper-Min-Revision", value=asked)
     await registry.ready(min_revision=int(asked) if asked else None, consistent=bool(consistent))
+
+
+def is_known(view: RegistryView, record: Record, request: Request) -> bool:
+    """Whether the caller has the record already, by `If-None-Match`; tags are compared weakly."""
+    asked = request.headers.get("if-none-match", "")
+    tags = [tag.strip().removeprefix("W/") for tag in asked.split(",")]
+    return "*" in tags or etag(view, record) in tags
 
 
 def if_revision(view: RegistryView, request: Request) -> int | None:
@@ -95,7 +139,7 @@ def if_revision(view: RegistryView, request: Request) -> int | None:
     if asked is None or asked.strip() == "*":
         return None
     epoch, _, revision = asked.strip().strip('"').rpartition(".")
-    if not revision.isdecimal():
+    if not _REVISION.fullmatch(revision):
         raise Invalid(f"If-Match is {asked!r}, not an ETag of a record", field="If-Match", value=asked)
     if epoch and epoch != view.epoch:
         raise PreconditionFailed(f"If-Match is of epoch {epoch!r}, and the epoch is {view.epoch!r}")

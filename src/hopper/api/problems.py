@@ -14,6 +14,7 @@ __all__ = ["EXCEPTION_HANDLERS", "problem"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+MAX_DETAIL_LENGTH = 2000
 
 _TITLES = {
     400: "The request cannot be read",
@@ -31,16 +32,24 @@ _TITLES = {
 
 def problem(status: int, code: str, detail: str, **members: Any) -> Response:
     """One problem document; `members` are added to it."""
-    document = {
+    document: dict[str, Any] = {
         "type": f"urn:hopper:problem:{code}",
         "title": _TITLES.get(status, "Error"),
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": _short(detail),
         **members,
     }
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == Unavailable.status else None
-    return Response(orjson.dumps(document, default=str), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    try:
+        content = orjson.dumps(document, default=str)
+    except orjson.JSONEncodeError:  # a value that cannot be written back, as one nested too deep
+        content = orjson.dumps(document | {name: _short(repr(value)) for name, value in members.items()})
+    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_DETAIL_LENGTH else f"{text[:MAX_DETAIL_LENGTH]}… ({len(text)} characters)"
 
 
 async def _hopper_error(request: Request, error: Exception) -> Response:

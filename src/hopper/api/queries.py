@@ -1,6 +1,7 @@
 """Query parameters: read strictly, so that an unknown one or a bad value is an error that names it."""
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -24,6 +25,9 @@ PAGING = frozenset({"sort", "fields", "limit", "cursor"})
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 
+_METADATA = re.compile(r"meta\..+", re.DOTALL)
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -35,7 +39,7 @@ class Query:
         self._parameters = parameters
         names = frozenset().union(*known)
         for name in parameters:
-            if name not in names and not (name.startswith("meta.") and "tag" in names):
+            if name not in names and not (_METADATA.fullmatch(name) and "tag" in names):
                 raise Invalid(f"unknown parameter {name!r}", field=name, value=parameters[name])
 
     def one(self, name: str) -> str | None:
@@ -59,10 +63,9 @@ class Query:
         value = self.one(name)
         if value is None:
             return None
-        try:
-            number = int(value)
-        except ValueError:
-            raise Invalid(f"{name} is {value!r}, not a whole number", field=name, value=value) from None
+        if not _WHOLE.fullmatch(value):
+            raise Invalid(f"{name} is {value!r}, not a whole number", field=name, value=value)
+        number = int(value)
         if number < minimum or (maximum is not None and number > maximum):
             bounds = f"{minimum}..{'' if maximum is None else maximum}"
             raise Invalid(f"{name} is {value!r}, not in {bounds}", field=name, value=value)
@@ -90,10 +93,12 @@ class Query:
         for name in names:
             if name not in FIELDS:
                 raise Invalid(f"fields names {name!r}, which is not a field", field="fields", value=name)
+        if not names:
+            raise Invalid("fields names no field", field="fields", value=value)
         return names
 
-    def selector(self, *, available: Callable[[bool | None], bool | None] = lambda given: given) -> Selector:
-        """The selector that the filters describe; `available` may give that one another default."""
+    def selector(self) -> Selector:
+        """The selector that the filters describe."""
         metadata = {
             name.removeprefix("meta."): self.one(name) or "" for name in self._parameters if name.startswith("meta.")
         }
@@ -108,7 +113,7 @@ class Query:
             version=self.one("version"),
             metadata=metadata,
             orphan=self.flag("orphan"),
-            available=available(self.flag("available")),
+            available=self.flag("available"),
         )
 
 

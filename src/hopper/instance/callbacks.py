@@ -13,11 +13,14 @@ __all__ = ["Callback", "Callbacks"]
 
 Callback = Callable[..., Awaitable[None] | None]
 
+_MANY = 10_000
+
 
 class Callbacks:
     """The callbacks of one registry. `run` calls them one after the other, apart from the view, so that none delays it.
 
-    A callback that raises is reported in the log and does not stop the others.
+    A callback that raises is reported in the log and does not stop the others. Nothing is left out for one that is
+    slower than the changes: they wait in memory, and the log warns of them.
     """
 
     def __init__(self, *, namespace: str) -> None:
@@ -26,6 +29,7 @@ class Callbacks:
         self._child_removed: list[Callback] = []
         self._parent_changed: list[Callback] = []
         self._queue: asyncio.Queue[Event] = asyncio.Queue()
+        self._warn_at = _MANY
         self._logger = structlog.get_logger().bind(namespace=namespace)
 
     def on(self, event: EventType | str | None, callback: Callback) -> None:
@@ -45,20 +49,29 @@ class Callbacks:
         self._parent_changed.append(callback)
 
     def take(self, events: list[Event]) -> None:
-        """Take in events, in the order of the log; never blocks."""
+        """Take in events, in the order of the log; never blocks. Those before the first callback are not kept."""
+        if not (self._by_type or self._child_added or self._child_removed or self._parent_changed):
+            return
         for event in events:
             self._queue.put_nowait(event)
+        if self._queue.qsize() >= self._warn_at:
+            self._logger.warning("callbacks.behind", events=self._queue.qsize(), revision=events[-1].revision)
+            self._warn_at = self._queue.qsize() * 2
 
     async def run(self) -> None:
         """Call back for each event; ends by cancellation."""
         while True:
             event = await self._queue.get()
+            if self._queue.empty():
+                self._warn_at = _MANY
             for callback, arguments in self._calls(event):
                 try:
                     result = callback(*arguments)
                     if inspect.isawaitable(result):
                         await result
-                except Exception:
+                except (Exception, asyncio.CancelledError):
+                    if (task := asyncio.current_task()) is not None and task.cancelling():
+                        raise  # it is this task that is to end, not something the callback waited for
                     self._logger.exception("callback.failed", revision=event.revision, type=event.type, id=event.id)
 
     def _calls(self, event: Event) -> list[tuple[Callback, tuple[Any, ...]]]:

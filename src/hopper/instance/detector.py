@@ -6,16 +6,17 @@ A verdict needs a pulse that was sent after the lapse was noticed and answered i
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import structlog
 
 from hopper.config import Settings
-from hopper.errors import HopperError, NotFound, NotLeader, StaleIncarnation, Stalled, Unavailable
+from hopper.errors import HopperError, NotFound, NotLeader, StaleIncarnation, StoreFault, Unavailable
 from hopper.instance.fleet import Fleet, Watch
 from hopper.instance.pulse import Pulse, local_ms
 from hopper.model.event import Event, EventType, Reason
-from hopper.model.health import ALIVE, Health
+from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.state import State
 from hopper.store.surveillance import Lapse, SurveillanceStore
@@ -45,7 +46,7 @@ class FailureDetector:
 
     def begin(self, records: Sequence[Record]) -> None:
         """Watch these instances, each looked at at once: nothing is known of their deadlines."""
-        self.fleet.clear()
+        self.end()
         now_ms = local_ms()
         for record in records:
             if record.monitored:
@@ -67,15 +68,17 @@ class FailureDetector:
             return
         known = self.fleet.get(record.id)
         begun = known is None or known.incarnation != record.incarnation
+        if known is not None and (begun or event.resync):
+            known.revive()
+            known.verdict_revision = -1
         watch = self._take(record)
         now_ms = local_ms()
         if begun and not event.resync:
-            watch.lapsed_ms = None
-            watch.deadline_ms = self.pulse.clock.local_ms(event.at_ms) + record.ttl_ms
+            watch.deadline_ms = min(self.pulse.clock.local_ms(event.at_ms), now_ms) + record.ttl_ms
             self._schedule_deadline(watch)
-        elif begun or (watch.state is State.STOPPING and watch.health in {Health.DOWN, Health.SUSPECT}):
+        elif begun or event.resync or (watch.state is State.STOPPING and not watch.alive):
             self.fleet.wheel.schedule(watch, now_ms)
-        elif watch.health in {Health.DOWN, Health.SUSPECT} and watch.tick < 0:
+        elif not watch.alive and watch.tick < 0:
             self.fleet.wheel.schedule(watch, now_ms + self._settings.recovery_ms)
 
     def look_at(self, id: str) -> None:
@@ -102,10 +105,11 @@ class FailureDetector:
     async def run(self) -> None:
         """Probe whatever is due, tick by tick; ends by cancellation."""
         tick_s = self._settings.tick_ms / 1000
+        by_ttl = attrgetter("ttl_ms")
         while True:
             due = list(self.fleet.wheel.pop_due(local_ms()))
             if due:
-                due.sort(key=_ttl)
+                due.sort(key=by_ttl)
                 for start in range(0, len(due), self._settings.probe_batch):
                     await self._probe(due[start : start + self._settings.probe_batch])
             await asyncio.sleep(tick_s)
@@ -117,21 +121,23 @@ class FailureDetector:
                 runs[-2] += 1
             else:
                 runs += (1, watch.ttl_ms)
+        sent_ms = local_ms()
         try:
             redis_ms, *left = await self._surveillance.probe([watch.key for watch in due], runs)
-        except Unavailable as error:
-            self.pulse.hold(str(error))
-            for watch in due:
-                self._retry(watch)
+        except HopperError as error:
+            self._give_up(due, error)
             return
-        answered_ms = self.pulse.clock.local_ms(redis_ms)
+        answered_ms = min(max(sent_ms, self.pulse.clock.local_ms(redis_ms)), local_ms())
         schedule, margin_ms = self.fleet.wheel.schedule, self._settings.probe_margin_ms
         for watch, left_ms in zip(due, left, strict=True):
-            if left_ms > 0:
-                watch.deadline_ms = answered_ms + left_ms
-                watch.lapsed_ms = None
-                if watch.health in ALIVE:
-                    schedule(watch, watch.deadline_ms + margin_ms)
+            if watch.dropped:
+                continue
+            if left_ms >= 0:
+                watch.deadline_ms = deadline_ms = answered_ms + left_ms
+                if watch.lapsed_ms is not None:
+                    watch.revive()
+                if watch.alive:
+                    schedule(watch, deadline_ms + margin_ms)
                 else:
                     self._recovered.append(watch)
                     self._wake.set()
@@ -140,19 +146,25 @@ class FailureDetector:
 
     def _notice(self, watch: Watch, now_ms: float) -> None:
         """A heartbeat is gone. What is judged already is looked at again later; the others are to be judged."""
-        if watch.is_judged:
-            self.fleet.wheel.schedule(watch, now_ms + self._settings.recovery_ms)
+        if watch.is_judged or (self._is_graceful(watch, now_ms) and watch.health is Health.SUSPECT):
+            self._schedule_next(watch)
             return
-        if watch.lapsed_ms is None:
-            watch.lapsed_ms = now_ms
-            watch.deadline_ms = min(watch.deadline_ms, now_ms)
-            watch.group.lapses.append(now_ms)
+        watch.lapse(now_ms)
         self._lapsed.append(watch)
         self._wake.set()
 
     def _retry(self, watch: Watch, after_ms: float = _RETRY_MS) -> None:
-        if self.fleet.get(watch.id) is watch:
+        if not watch.dropped:
             self.fleet.wheel.schedule(watch, local_ms() + after_ms)
+
+    def _give_up(self, watches: Sequence[Watch], error: HopperError) -> None:
+        """Redis did not do what was asked about these: hold where it is away, and ask again."""
+        if isinstance(error, Unavailable):
+            self.pulse.hold(str(error))
+        else:
+            self._logger.error("detector.refused", id=watches[0].id, watches=len(watches), detail=str(error))
+        for watch in watches:
+            self._retry(watch, self._settings.recovery_ms)
 
     # -- judging ---------------------------------------------------------------------------------------------------
 
@@ -167,12 +179,15 @@ class FailureDetector:
                 await self._judge([self._lapsed.popleft() for _ in range(min(_VERDICT_BATCH, len(self._lapsed)))])
 
     async def _judge(self, batch: Sequence[Watch]) -> None:
-        batch = [watch for watch in batch if self.fleet.get(watch.id) is watch]
+        asked_ms = local_ms()
+        batch = [watch for watch in dict.fromkeys(batch) if _is_pending(watch, asked_ms)]
         if not batch:
             return
-        if not await self.pulse.confirm():
+        confirmed = await self.pulse.confirm()
+        batch = [watch for watch in batch if _is_pending(watch, asked_ms)]
+        if not confirmed:
             for watch in batch:
-                self._retry(watch)
+                self._retry(watch, self._settings.recovery_ms if self.pulse.holds.open else _RETRY_MS)
             return
         now_ms = local_ms()
         ripe: list[tuple[Watch, Lapse]] = []
@@ -180,10 +195,8 @@ class FailureDetector:
             owed_ms = self._owed_ms(watch, now_ms)
             if owed_ms > 0:
                 self._retry(watch, min(owed_ms + self._settings.probe_margin_ms, self._settings.recovery_ms))
-            elif (lapse := self._lapse(watch, now_ms)) is not None:
-                ripe.append((watch, lapse))
             else:
-                self._retry(watch, self._settings.recovery_ms)
+                ripe.append((watch, self._lapse(watch, now_ms)))
         if not ripe:
             return
         try:
@@ -192,10 +205,8 @@ class FailureDetector:
                 monitor_id=self.pulse.monitor_id,
                 expected_ms=int(self.pulse.clock.redis_ms(local_ms())),
             )
-        except Unavailable as error:
-            self.pulse.hold(str(error))
-            for watch, _ in ripe:
-                self._retry(watch)
+        except HopperError as error:
+            self._give_up([watch for watch, _ in ripe], error)
             return
         for (watch, lapse), answer in zip(ripe, answers, strict=True):
             self._take_answer(watch, lapse, answer)
@@ -204,72 +215,73 @@ class FailureDetector:
         owed_ms = self.pulse.holds.owed_ms(watch.since_ms, watch.ttl_ms, now_ms)
         return max(owed_ms, watch.evicted_ms + watch.ttl_ms - now_ms)
 
-    def _lapse(self, watch: Watch, now_ms: float) -> Lapse | None:
-        """The verdict that is due on a lapsed heartbeat, None where it has been given and the next is not due yet."""
-        graceful = now_ms < watch.deadline_ms + watch.grace_ms and watch.state is not State.STOPPING
-        if graceful and watch.health is Health.SUSPECT:
-            return None
+    def _is_graceful(self, watch: Watch, now_ms: float) -> bool:
+        return now_ms < watch.grace_end_ms and watch.state is not State.STOPPING
+
+    def _lapse(self, watch: Watch, now_ms: float) -> Lapse:
+        """The verdict that is due on a lapsed heartbeat."""
+        graceful = self._is_graceful(watch, now_ms)
         return Lapse(
             id=watch.id,
             incarnation=watch.incarnation,
             verdict=(Health.SUSPECT if graceful else Health.DOWN).value,
             reason=(Reason.GRACE if graceful else Reason.LAPSED).value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
-            lapsed=watch.group.lapsed_since(now_ms - watch.ttl_ms),
+            lapsed=max(1, watch.group.lapsed(now_ms if watch.lapsed_ms is None else watch.lapsed_ms)),
             group_size=watch.group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
         )
 
     def _take_answer(self, watch: Watch, lapse: Lapse, answer: list[Any] | HopperError) -> None:
         match answer:
-            case ["down" | "suspect" as verdict, _, redis_ms]:
-                watch.health = Health(verdict)
+            case ["down" | "suspect" as verdict, revision, redis_ms]:
+                if watch.incarnation == lapse.incarnation:
+                    watch.verdict_revision = int(revision)
+                    watch.turn(Health(verdict))
                 self._schedule_next(watch)
                 self._logger.info(
                     "detector.verdict", id=watch.id, verdict=verdict, late_ms=redis_ms - lapse.deadline_ms
                 )
             case ["alive", *_]:
-                watch.lapsed_ms = None
+                watch.revive()
                 self._retry(watch, 0)
-            case ["repeat", *_]:
-                self._schedule_next(watch)
-            case ["stopped" | "gone" | "unmonitored", *_] | NotFound() | StaleIncarnation():
-                pass  # the log tells the rest
+            case ["repeat" | "stopped" | "gone" | "unmonitored", *_] | NotFound() | StaleIncarnation():
+                self._schedule_next(watch)  # the log tells the rest
             case NotLeader():
                 self.pulse.step_down()
-            case Stalled() | Unavailable():
-                self.pulse.hold(str(answer))
-                self._retry(watch)
+            case HopperError():
+                self._give_up([watch], answer)
             case _:
-                self._logger.error("detector.refused", id=watch.id, answer=str(answer))
-                self._retry(watch, self._settings.recovery_ms)
+                self._give_up([watch], StoreFault(f"the verdict was answered by {answer!r}"))
 
     def _schedule_next(self, watch: Watch) -> None:
         """After a verdict: look for a recovery, and be there when the grace ends."""
-        if self.fleet.get(watch.id) is not watch:
-            return
-        next_ms = local_ms() + self._settings.recovery_ms
+        after_ms: float = self._settings.recovery_ms
         if watch.health is Health.SUSPECT:
-            next_ms = min(next_ms, watch.deadline_ms + watch.grace_ms + self._settings.probe_margin_ms)
-        self.fleet.wheel.schedule(watch, next_ms)
+            after_ms = min(after_ms, watch.grace_end_ms + self._settings.probe_margin_ms - local_ms())
+        self._retry(watch, after_ms)
 
     async def _recover(self, batch: Sequence[Watch]) -> None:
         try:
             answers = await self._surveillance.recover([watch.id for watch in batch])
-        except Unavailable as error:
-            self.pulse.hold(str(error))
-            answers = [error] * len(batch)
+        except HopperError as error:
+            self._give_up(batch, error)
+            return
         for watch, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, HopperError):
-                self._retry(watch)
-            elif answer[0] in {"recovered", "repeat"}:
-                watch.health = Health.HEALTHY
-                watch.deadline_ms = self.pulse.clock.local_ms(answer[2] + answer[1])
-                if self.fleet.get(watch.id) is watch:
-                    self._schedule_deadline(watch)
-            elif answer[0] == "lapsed":
-                self._retry(watch, 0)
+            match answer:
+                case ["recovered" | "repeat", left_ms, _]:
+                    watch.turn(Health.HEALTHY)
+                    watch.deadline_ms = local_ms() + left_ms
+                    if not watch.dropped:
+                        self._schedule_deadline(watch)
+                case ["lapsed", *_]:
+                    self._retry(watch, 0)
+                case HopperError():
+                    self._give_up([watch], answer)
+                case _:
+                    self._retry(watch, self._settings.recovery_ms)
 
 
-def _ttl(watch: Watch) -> int:
-    return watch.ttl_ms
+def _is_pending(watch: Watch, asked_ms: float) -> bool:
+    """Whether a lapse that was noticed before `asked_ms` is still to be judged."""
+    return not watch.dropped and watch.lapsed_ms is not None and watch.lapsed_ms <= asked_ms

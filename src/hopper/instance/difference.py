@@ -1,5 +1,10 @@
 """The difference of two replicas as events, for listeners that must not miss what a gap in the log hid."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
 from hopper.instance.replica import Replica
 from hopper.model.event import Event, EventType
 from hopper.model.record import FIELDS, Record
@@ -13,12 +18,15 @@ _TYPE_OF_FIELD = (
     ("health", EventType.HEALTH_CHANGED),
 )
 
+_COMPARED = tuple(name for name in FIELDS if name not in {"revision", "updated_at_ms"})
+
 
 def difference(old: Replica, new: Replica) -> list[Event]:
     """What leads from one replica to the other: at most one event per instance, removals first.
 
     An instance that changed in several ways gets the event of the first of: incarnation, parent, state, health, else
-    `updated`; `previous` names every field. The events carry the revision of the new replica and `resync`.
+    `updated`; `previous` names every field, in its JSON form as the log has it. The events carry the revision of the
+    new replica and `resync`. One whose record differs in its revision only is none.
     """
     removed = [record for id, record in old.records.items() if id not in new.records]
     events = [_event(new, EventType.DEREGISTERED, record) for record in reversed(removed)]
@@ -26,9 +34,15 @@ def difference(old: Replica, new: Replica) -> list[Event]:
         before = old.records.get(id)
         if before is None:
             events.append(_event(new, EventType.REGISTERED, record))
-        elif before != record:
-            events.append(_event(new, _kind(before, record), record, before))
+        elif before != record and (previous := _previous(before, record)):
+            events.append(_event(new, _kind(before, record), record, previous))
     return events
+
+
+def _previous(before: Record, after: Record) -> dict[str, Any]:
+    changed = {name: getattr(before, name) for name in _COMPARED if getattr(before, name) != getattr(after, name)}
+    document: dict[str, Any] = orjson.loads(orjson.dumps(changed))
+    return document
 
 
 def _kind(before: Record, after: Record) -> EventType:
@@ -38,12 +52,7 @@ def _kind(before: Record, after: Record) -> EventType:
     return EventType.UPDATED
 
 
-def _event(new: Replica, kind: EventType, record: Record, before: Record | None = None) -> Event:
-    previous = {}
-    if before is not None:
-        ignored = {"revision", "updated_at_ms"}
-        changed = (name for name in FIELDS if name not in ignored and getattr(before, name) != getattr(record, name))
-        previous = {name: getattr(before, name) for name in changed}
+def _event(new: Replica, kind: EventType, record: Record, previous: Mapping[str, Any] | None = None) -> Event:
     return Event(
         revision=new.revision,
         type=kind,
@@ -51,7 +60,7 @@ def _event(new: Replica, kind: EventType, record: Record, before: Record | None 
         at_ms=record.updated_at_ms,
         record=record,
         record_json=new.json(record.id) or record.to_json(),
-        previous=previous,
+        previous=previous or {},
         reason="resync",
         resync=True,
     )

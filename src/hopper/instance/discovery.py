@@ -16,7 +16,7 @@ from hopper.model.record import Record
 from hopper.model.scope import PARENT_SCOPE, Scope
 from hopper.model.selector import Selector
 
-__all__ = ["SORT_FIELDS", "Page", "discover", "page_of", "parents_for", "sample"]
+__all__ = ["SORT_FIELDS", "Page", "discover", "in_service_unless_told", "page_of", "parents_for", "sample"]
 
 SORT_FIELDS: Final = (
     "id", "name", "scope", "state", "health", "version", "parent_id", "created_revision", "created_at_ms",
@@ -44,6 +44,11 @@ def discover(replica: Replica, selector: Selector, *, can_parent: Scope | None =
         return []
     matching = replica.select(replace(selector, scope=frozenset({wanted})))
     return [record for record in matching if _has_room(replica, record)]
+
+
+def in_service_unless_told(selector: Selector) -> Selector:
+    """The selector of a discovery: only what is in service, unless it says `available=False`, which asks nothing."""
+    return replace(selector, available=None if selector.available is False else True)
 
 
 def parents_for(replica: Replica, scope: Scope) -> list[Record]:

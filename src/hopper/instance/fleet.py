@@ -1,11 +1,11 @@
 """The fleet: what the monitor knows of each instance that must heartbeat. Times are local monotonic milliseconds."""
 
 import math
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from hopper.instance.wheel import Wheel
-from hopper.model.health import Health
+from hopper.model.health import ALIVE, Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.state import State
@@ -16,25 +16,47 @@ __all__ = ["Fleet", "Group", "Watch"]
 class Group:
     """Instances that are likely to lapse together: a Project's Orchestrations, the rest under the Global, orphans."""
 
-    __slots__ = ("lapses", "name", "size")
+    __slots__ = ("_lapsed", "_lapses", "name", "size", "ttl_ms")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.size = 0
-        self.lapses: deque[float] = deque(maxlen=10_000)
+        self.ttl_ms = 0
+        """The largest TTL there has been in the group."""
+        self._lapses: OrderedDict[float, int] = OrderedDict()
+        self._lapsed = 0
 
-    def lapsed_since(self, since_ms: float) -> int:
-        """How many have lapsed since a time."""
-        while self.lapses and self.lapses[0] < since_ms:
-            self.lapses.popleft()
-        return len(self.lapses)
+    def lapse(self, at_ms: float) -> None:
+        """Count one that lapsed."""
+        self._lapses[at_ms] = self._lapses.get(at_ms, 0) + 1
+        self._lapsed += 1
+
+    def retract(self, at_ms: float) -> None:
+        """Count no more one that lapsed at `at_ms`: it lives after all."""
+        if self._lapses.get(at_ms, 0):
+            self._lapses[at_ms] -= 1
+            self._lapsed -= 1
+
+    def lapsed(self, at_ms: float) -> int:
+        """How many have lapsed with one that did so at `at_ms`: since one TTL before, the largest of the group."""
+        since_ms = at_ms - self.ttl_ms
+        while self._lapses:
+            first_ms, count = self._lapses.popitem(last=False)
+            if first_ms >= since_ms:
+                self._lapses[first_ms] = count
+                self._lapses.move_to_end(first_ms, last=False)
+                break
+            self._lapsed -= count
+        return self._lapsed
 
 
 class Watch:
     """One instance under watch."""
 
     __slots__ = (
+        "alive",
         "deadline_ms",
+        "dropped",
         "evicted_ms",
         "grace_ms",
         "group",
@@ -46,6 +68,7 @@ class Watch:
         "state",
         "tick",
         "ttl_ms",
+        "verdict_revision",
     )
 
     def __init__(self, record: Record, key: str, group: Group) -> None:
@@ -53,25 +76,54 @@ class Watch:
         self.key = key
         self.group = group
         self.tick = -1
+        self.dropped = False
+        """Whether it is watched no more: whoever still holds it after an await forgets it."""
         self.deadline_ms = math.inf
         self.lapsed_ms: float | None = None
         """When the lapse that is not judged yet was noticed."""
         self.evicted_ms = -math.inf
         """When Redis evicted the heartbeat for lack of memory: a hold of this one instance."""
+        self.verdict_revision = -1
+        """The revision of the last verdict: the log tells of it later, and must not undo what came since."""
         self.take(record)
 
     def take(self, record: Record) -> None:
-        """Take over what the record says."""
+        """Take over what the record says, but for a health that a verdict of ours has overtaken."""
         self.incarnation = record.incarnation
         self.ttl_ms = record.ttl_ms
         self.grace_ms = record.grace_ms
-        self.health = record.health
         self.state = record.state
+        if record.revision > self.verdict_revision:
+            self.turn(record.health)
+
+    def turn(self, health: Health) -> None:
+        """Take over another health."""
+        self.health = health
+        self.alive = health in ALIVE
+        """Whether no verdict stands."""
+
+    def lapse(self, at_ms: float) -> None:
+        """Its heartbeat is gone, as was noticed at `at_ms`."""
+        if self.lapsed_ms is None:
+            self.lapsed_ms = at_ms
+            self.deadline_ms = min(self.deadline_ms, at_ms)
+            self.group.lapse(at_ms)
+
+    def revive(self) -> None:
+        """It heartbeats: a lapse on which there was no verdict never was."""
+        if self.lapsed_ms is not None and self.alive:
+            self.group.retract(self.lapsed_ms)
+        self.lapsed_ms = None
 
     @property
     def is_judged(self) -> bool:
         """Whether the verdict stands and only a recovery is awaited."""
         return self.health is Health.DOWN and self.state is not State.STOPPING
+
+    @property
+    def grace_end_ms(self) -> float:
+        """Until when a lapse makes it `suspect`, not `down`."""
+        return self.deadline_ms + self.grace_ms
 
     @property
     def since_ms(self) -> float:
@@ -84,6 +136,7 @@ class Fleet:
 
     def __init__(self, *, tick_ms: int) -> None:
         self.wheel: Wheel[Watch] = Wheel(tick_ms=tick_ms)
+        self._tick_ms = tick_ms
         self._watches: dict[str, Watch] = {}
         self._groups: dict[str, Group] = {}
 
@@ -104,11 +157,11 @@ class Fleet:
         if watch is None:
             watch = self._watches[record.id] = Watch(record, key, group)
             group.size += 1
-            return watch
-        if watch.group is not group:
+        elif watch.group is not group:
             self._leave(watch.group)
             watch.group = group
             group.size += 1
+        group.ttl_ms = max(group.ttl_ms, record.ttl_ms)
         watch.take(record)
         return watch
 
@@ -116,13 +169,15 @@ class Fleet:
         """Watch an instance no longer."""
         watch = self._watches.pop(id, None)
         if watch is not None:
+            watch.dropped = True
             self.wheel.cancel(watch)
             self._leave(watch.group)
 
     def clear(self) -> None:
         """Watch nobody."""
         for watch in self._watches.values():
-            self.wheel.cancel(watch)
+            watch.dropped = True
+        self.wheel = Wheel(tick_ms=self._tick_ms)
         self._watches.clear()
         self._groups.clear()
 

@@ -1,6 +1,6 @@
 """Health reports: the whole registry at a glance, and one instance with its heartbeat as it is now."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -16,11 +16,15 @@ from hopper.store.instances import InstanceStore
 __all__ = ["MAX_HEARTBEATS", "HealthReports", "HealthSummary", "InstanceHealth"]
 
 MAX_HEARTBEATS = 1000
+_COULD_BE_DEEP_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceHealth:
-    """One instance's health with its heartbeat as read just now. Times are milliseconds of Redis' clock."""
+    """One instance's health with its heartbeat as read just now. Times are milliseconds of Redis' clock.
+
+    `heartbeat` tells whether there is one, None while Redis is away: then nothing is known of it, nor of the metrics.
+    """
 
     id: str
     name: str
@@ -29,7 +33,7 @@ class InstanceHealth:
     health: Health
     metrics: dict[str, Any]
     problems: tuple[str, ...]
-    heartbeat: bool
+    heartbeat: bool | None
     expires_in_ms: int | None
     ttl_ms: int
     incarnation: int
@@ -41,7 +45,10 @@ class InstanceHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSummary:
-    """The registry at a glance. `status` is `ok`, `degraded` (someone is down, or a hold is on) or `unavailable`."""
+    """The registry at a glance. `status` is `ok`, `degraded` (someone is down, or a hold is on) or `unavailable`.
+
+    `unreadable` names what is at the place of a record in Redis and is none, with the reason; no list shows these.
+    """
 
     status: str
     total: int
@@ -50,6 +57,7 @@ class HealthSummary:
     states: dict[str, int]
     by_scope: dict[str, dict[str, int]]
     orphans: int
+    unreadable: dict[str, str]
     monitor: str | None
     hold: dict[str, Any] | None
     guards: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +78,7 @@ class HealthReports:
         hold, guards, redis = replica.hold, {}, "ok"
         try:
             monitor, holds = await self._store.surveillance()
-            decoded = {name: orjson.loads(value) for name, value in holds.items()}
+            decoded = {name: _decoded(value) for name, value in holds.items()}
             hold = decoded.pop("hold", None)
             guards = decoded
         except Unavailable as error:
@@ -83,7 +91,7 @@ class HealthReports:
         troubled = counts[Health.DOWN] or counts[Health.SUSPECT] or counts[Health.UNHEALTHY]
         if redis != "ok" or not self._view.complete:
             status = "unavailable"
-        elif hold or guards or troubled or monitor is None:
+        elif hold or guards or troubled or replica.unreadable or monitor is None:
             status = "degraded"
         else:
             status = "ok"
@@ -94,7 +102,8 @@ class HealthReports:
             scopes={scope.value: replica.count("scope", scope) for scope in Scope},
             states={state.value: count for state, count in replica.state_counts().items()},
             by_scope=by_scope,
-            orphans=len(replica.orphans()),
+            orphans=replica.count("orphan", True),
+            unreadable=dict(replica.unreadable),
             monitor=monitor,
             hold=hold,
             guards=guards,
@@ -102,21 +111,46 @@ class HealthReports:
         )
 
     async def instance(self, id: str) -> InstanceHealth:
-        """One instance with its metrics and the time left to it. Raises `NotFound` and `Unavailable`."""
+        """One instance with its metrics and the time left to it. Raises `NotFound`."""
         record = self._view.replica.records.get(id)
         if record is None:
             raise NotFound(f"there is no instance '{id}'")
-        value, left_ms = await self._store.read_heartbeat(id)
-        return _report(record, value, left_ms if left_ms > 0 else None)
+        try:
+            value, left_ms = await self._store.read_heartbeat(id)
+        except Unavailable:
+            return replace(_report(record, None), heartbeat=None)
+        return replace(_report(record, value), expires_in_ms=left_ms if left_ms > 0 else None)
 
     async def detail(self, records: list[Record]) -> list[InstanceHealth]:
-        """Up to 1,000 instances with their metrics, read in one MGET; without the time left. Raises `Unavailable`."""
-        values = await self._store.read_heartbeats([record.id for record in records[:MAX_HEARTBEATS]])
-        return [_report(record, value, None) for record, value in zip(records, values, strict=False)]
+        """Up to 1,000 instances with their metrics, read in one MGET; without the time left."""
+        asked = records[:MAX_HEARTBEATS]
+        try:
+            values = await self._store.read_heartbeats([record.id for record in asked])
+        except Unavailable:
+            return [replace(_report(record, None), heartbeat=None) for record in asked]
+        return [_report(record, value) for record, value in zip(asked, values, strict=True)]
 
 
-def _report(record: Record, value: bytes | None, left_ms: int | None) -> InstanceHealth:
-    metrics = Metrics() if value is None else parse_heartbeat(value)
+def _decoded(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return {"reason": value.decode(errors="replace")}
+
+
+def _metrics(value: bytes) -> Metrics:
+    """The metrics of a heartbeat; one that is nested so deep that no answer could carry it is a problem of its own."""
+    metrics = parse_heartbeat(value)
+    if len(value) > _COULD_BE_DEEP_BYTES:
+        try:
+            orjson.dumps(metrics.other)
+        except orjson.JSONEncodeError:
+            return Metrics(problems=("the value is nested too deep",))
+    return metrics
+
+
+def _report(record: Record, value: bytes | None) -> InstanceHealth:
+    metrics = Metrics() if value is None else _metrics(value)
     return InstanceHealth(
         id=record.id,
         name=record.name,
@@ -126,7 +160,7 @@ def _report(record: Record, value: bytes | None, left_ms: int | None) -> Instanc
         metrics=metrics.as_json(),
         problems=metrics.problems,
         heartbeat=value is not None,
-        expires_in_ms=left_ms,
+        expires_in_ms=None,
         ttl_ms=record.ttl_ms,
         incarnation=record.incarnation,
         down_at_ms=record.down_at_ms,

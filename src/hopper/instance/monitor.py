@@ -1,14 +1,16 @@
 """The monitor: a process of its own that notices who stopped heartbeating. Any number run; one leads."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from hopper.config import Settings
-from hopper.errors import Unavailable
+from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.detector import FailureDetector
 from hopper.instance.pulse import Pulse
 from hopper.instance.view import RegistryView
@@ -19,7 +21,8 @@ from hopper.store.surveillance import SurveillanceStore
 
 __all__ = ["Monitor"]
 
-_NOTIFICATIONS_PAUSE_S = 1.0
+_PAUSE_S = 1.0
+_REFUSED_PAUSE_S = 30.0
 
 
 class Monitor:
@@ -45,20 +48,53 @@ class Monitor:
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
     async def run(self) -> None:
-        """Stand by, lead when the lease is free, and detect failures while leading; for ever."""
+        """Stand by, lead when the lease is free, and detect failures while leading; for ever.
+
+        Raises `NewerSchema` where a newer version has written the keys, and nothing else.
+        """
         self.view.listen(self._take)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.view.run(), name="view")
+                tasks.create_task(self._keep("view", self.view.run))
+                await self._open()
                 await self.view.loaded.wait()
-                tasks.create_task(self.pulse.run(), name="pulse")
-                tasks.create_task(self.detector.run(), name="detector")
-                tasks.create_task(self.detector.judge(), name="judge")
-                tasks.create_task(self._notifications(), name="notifications")
+                tasks.create_task(self._keep("pulse", self.pulse.run))
+                tasks.create_task(self._keep("detector", self.detector.run))
+                tasks.create_task(self._keep("judge", self.detector.judge))
+                tasks.create_task(self._keep("notifications", self._notifications))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
         finally:
             await self._surveillance.aclose()
             await self._log.aclose()
             await self._store.aclose()
+
+    async def _open(self) -> None:
+        """Wait until the namespace could be opened; raises `NewerSchema`, on which the view would wait for ever."""
+        while True:
+            try:
+                await self._store.open()
+            except NewerSchema:
+                raise
+            except HopperError as error:
+                self._logger.warning("monitor.not_opened", detail=str(error))
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
+
+    async def _keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
+        """Run a part for ever. One that fails begins again, and everybody is looked at anew: no fault of one record,
+        or of Hopper, may end the watch over all the others."""
+        while True:
+            try:
+                await run()
+            except NewerSchema:
+                raise
+            except Exception:
+                self._logger.exception("monitor.part_failed", part=part)
+            if self.pulse.leads:
+                self._lead()
+            await asyncio.sleep(_PAUSE_S)
 
     def _lead(self) -> None:
         self.detector.begin(list(self.view.replica.records.values()))
@@ -71,14 +107,17 @@ class Monitor:
     async def _notifications(self) -> None:
         """Expired keys as Redis tells of them: a second trigger, never the only one."""
         while True:
+            pause_s = _PAUSE_S
             try:
                 flags = await self._surveillance.enable_notifications()
                 self._logger.info("monitor.notifications", flags=flags)
-                async for id, what in self._surveillance.notifications():
-                    if what == "evicted":
-                        self.detector.excuse(id)
-                    else:
-                        self.detector.look_at(id)
-            except Unavailable as error:
+                async with contextlib.aclosing(self._surveillance.notifications()) as told:
+                    async for id, what in told:
+                        if what == "evicted":
+                            self.detector.excuse(id)
+                        else:
+                            self.detector.look_at(id)
+            except HopperError as error:
+                pause_s = _PAUSE_S if isinstance(error, Unavailable) else _REFUSED_PAUSE_S
                 self._logger.warning("monitor.notifications_lost", detail=str(error))
-            await asyncio.sleep(_NOTIFICATIONS_PAUSE_S)
+            await asyncio.sleep(pause_s)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from hopper.errors import Unavailable
+from hopper.errors import HopperError
 from hopper.model.heartbeat import encode_metrics
 from hopper.store.beating import HeartbeatWriter
 
@@ -32,8 +32,9 @@ class Loss(Enum):
 class Pacemaker(threading.Thread):
     """Heartbeats for one incarnation of an instance until `stop`, or until the registration is lost.
 
-    Beats every third of the TTL, spread by 10 %, and at once after a failure. At least every second it looks whether
-    the record still carries the incarnation; if not, it stops beating and calls `on_loss`, in this thread.
+    Beats every third of the TTL, spread by 10 %, and soon again after a failure, whatever Redis answered. At least
+    every second it looks whether the record still carries the incarnation; if not, it stops beating and calls
+    `on_loss`, in this thread. A `silent` one leaves the heartbeats to someone else and only looks.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Pacemaker(threading.Thread):
         ttl_ms: int,
         metrics: Metrics | None,
         on_loss: Callable[[Loss], None],
+        silent: bool = False,
     ) -> None:
         super().__init__(name=f"pacemaker {id}", daemon=True)
         self.beats = 0
@@ -55,6 +57,7 @@ class Pacemaker(threading.Thread):
         self._ttl_ms = ttl_ms
         self._metrics = metrics
         self._on_loss = on_loss
+        self._silent = silent
         self._stopping = threading.Event()
         self._logger = structlog.get_logger().bind(id=id)
 
@@ -78,12 +81,13 @@ class Pacemaker(threading.Thread):
                         self._on_loss(loss)
                         return
                     if time.monotonic() >= next_beat:
-                        self._writer.beat(self._id, ttl_ms=self._ttl_ms, value=self._value())
-                        self.beats += 1
+                        if not self._silent:
+                            self._writer.beat(self._id, ttl_ms=self._ttl_ms, value=self._value())
+                            self.beats += 1
                         next_beat = time.monotonic() + interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)
                     pause_s = min(check_s, max(0.0, next_beat - time.monotonic()))
                     failing = False
-                except Unavailable as error:
+                except HopperError as error:
                     if not failing:
                         self._logger.warning("pacemaker.failing", detail=str(error))
                     failing, pause_s = True, min(_RETRY_S, interval_s)

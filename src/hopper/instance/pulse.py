@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from hopper.config import Settings
-from hopper.errors import NotLeader, Unavailable
+from hopper.errors import HopperError, NewerSchema, NotLeader
 from hopper.model.clock import RedisClock
 from hopper.model.hold import HoldLedger
 from hopper.store.instances import InstanceStore
@@ -24,7 +24,8 @@ def local_ms() -> float:
 class Pulse:
     """Sends pulses for ever, leads or stands by, and starts and ends holds. Run it as a task.
 
-    `on_lead` and `on_follow` are called when this monitor begins to lead and when it no longer does.
+    `on_lead` is called when this monitor begins to lead, and again while it leads a Redis that may have lost data;
+    `on_follow` when it no longer leads.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Pulse:
         self._turn = asyncio.Lock()
         self._connects = 0
         self._epoch: str | None = None
-        self._good_ms = local_ms()
+        self._good_ms = self._doubted_ms = local_ms()
         self._unlogged: tuple[str, float] | None = None
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=monitor_id)
 
@@ -69,17 +70,22 @@ class Pulse:
             try:
                 async with asyncio.timeout(0.5):
                     await self._surveillance.resign(self.monitor_id)
-            except (Unavailable, TimeoutError) as error:
+            except (HopperError, TimeoutError) as error:
                 self._logger.info("pulse.not_resigned", detail=str(error))
 
     async def confirm(self) -> bool:
-        """One pulse, sent now: whether it was answered in time by a Redis that works, and this monitor leads."""
+        """One pulse, sent now: whether it was answered in time by a Redis that works, and this monitor leads.
+
+        Raises `NewerSchema`, and nothing else.
+        """
         async with self._turn:
             sent_ms = local_ms()
             try:
                 answer = await self._surveillance.pulse(self.monitor_id)
                 await self._look_for_new_run()
-            except Unavailable as error:
+            except NewerSchema:
+                raise
+            except HopperError as error:
                 await self._surveillance.drop_pulse_connection()
                 self.hold(str(error))
                 return False
@@ -92,7 +98,11 @@ class Pulse:
             return await self._settle(sent_ms, in_time=in_time)
 
     def hold(self, reason: str) -> None:
-        """Judge nobody until the next pulse that is answered in time: Redis has not worked since the last good one."""
+        """Judge nobody until a pulse sent from now on is good: Redis may not have worked since the last good one."""
+        self._doubted_ms = local_ms()
+        self._begin_hold(reason)
+
+    def _begin_hold(self, reason: str) -> None:
         if not self.holds.open:
             self.holds.start(self._good_ms)
             self._unlogged = (reason, self._good_ms)
@@ -111,18 +121,22 @@ class Pulse:
         connects = self._surveillance.connects.count
         if connects == self._connects:
             return
+        await self._surveillance.drop_idle_connections()
         position = await self._store.open()
-        if self._connects:
-            self.hold("reconnect" if position.epoch == self._epoch else "a new run of Redis")
+        first, same = not self._connects, position.epoch == self._epoch
         self._connects, self._epoch = connects, position.epoch
+        if not first:
+            self._begin_hold("reconnect" if same else "a new run of Redis")
+        if self.leads and not same:
+            self._on_lead()
 
     def _observe(self, answer: PulseAnswer, sent_ms: float) -> bool:
         beat = self.clock.observe(sent_ms=sent_ms, received_ms=local_ms(), redis_ms=answer.now_ms)
         if beat.moved_ms:
-            self.hold(f"Redis' clock moved by {beat.moved_ms:+.0f} ms")
+            self._begin_hold(f"Redis' clock moved by {beat.moved_ms:+.0f} ms")
             return False
         if beat.delay_ms > self._settings.pulse_slow_ms:
-            self.hold(f"Redis stood still for {beat.delay_ms:.0f} ms")
+            self._begin_hold(f"Redis stood still for {beat.delay_ms:.0f} ms")
             return False
         return True
 
@@ -131,7 +145,7 @@ class Pulse:
             self.step_down()
         elif answer.taken or not self.leads:
             self.leads = True
-            self.hold("leadership")
+            self._begin_hold("leadership")
             self._logger.info("pulse.leads")
             self._on_lead()
         return self.leads
@@ -147,14 +161,19 @@ class Pulse:
             if not in_time:
                 return False
             if self.holds.open:
+                if self._doubted_ms > sent_ms:
+                    return False
                 await self._surveillance.end_hold(monitor_id=self.monitor_id, reason="Redis works")
                 self.holds.end(local_ms())
                 self._logger.info("pulse.hold_ended")
         except NotLeader:
             self.step_down()
             return False
-        except Unavailable as error:
+        except HopperError as error:
             self.hold(str(error))
             return False
         self._good_ms = sent_ms
+        if self._doubted_ms > sent_ms:
+            self._begin_hold("doubt while the last hold ended")
+            return False
         return True

@@ -1,12 +1,16 @@
 """The registry: the Python door to one namespace, with its records in memory."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Generator
+from enum import StrEnum
 from types import TracebackType
-from typing import Any, ClassVar, Self, overload
+from typing import Any, ClassVar, Self, TypeVar, overload
+
+import structlog
 
 from hopper.config import Settings
-from hopper.errors import PreconditionFailed, Unavailable
+from hopper.errors import Invalid, PreconditionFailed, TooLarge, Unavailable
 from hopper.instance import discovery
 from hopper.instance.callbacks import Callback, Callbacks
 from hopper.instance.health import HealthReports, HealthSummary, InstanceHealth
@@ -29,6 +33,8 @@ from hopper.store.log import ChangeLog
 __all__ = ["InstanceRegistry"]
 
 Records = list[Record]
+E = TypeVar("E", bound=StrEnum)
+_Key = tuple[asyncio.AbstractEventLoop, str | None, str]
 
 
 class _Get:
@@ -51,7 +57,7 @@ class InstanceRegistry:
     """
 
     get = _Get()
-    _shared: ClassVar[dict[tuple[int, str | None, str], "InstanceRegistry"]] = {}
+    _shared: ClassVar[dict[_Key, "InstanceRegistry"]] = {}
 
     def __init__(self, settings: Settings | None = None, *, client: Any = None) -> None:
         """`client` replaces every connection by one client of the caller's, as a fake server's in a test."""
@@ -63,15 +69,20 @@ class InstanceRegistry:
         self.lifecycle = Lifecycle(self.store, self.view)
         self.reports = HealthReports(self.store, self.view)
         self.callbacks = Callbacks(namespace=self.settings.namespace)
+        self.view.listen(self.callbacks.take)
+        self._client = client
         self._users = 0
+        self._turn = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
-        self._key: tuple[int, str | None, str] | None = None
+        self._key: _Key | None = None
 
     @classmethod
     def shared(cls, settings: Settings | None = None) -> "InstanceRegistry":
         """The one registry of this process, event loop, Redis and namespace; `InstanceRegistry.get(settings)`."""
         settings = settings or Settings()
-        key = (id(asyncio.get_running_loop()), settings.redis_url, settings.namespace)
+        for abandoned in [key for key in cls._shared if key[0].is_closed()]:
+            del cls._shared[abandoned]
+        key = (asyncio.get_running_loop(), settings.redis_url, settings.namespace)
         registry = cls._shared.get(key)
         if registry is None:
             registry = cls._shared[key] = cls(settings)
@@ -83,15 +94,18 @@ class InstanceRegistry:
     async def start(self, *, wait: bool = True) -> Self:
         """Connect and load the view; with `wait=False` return at once and load meanwhile. Counted.
 
-        Raises `Unavailable` where Redis does not let itself be read within `read_wait_s`.
+        Raises `Unavailable` where Redis does not let itself be read within `read_wait_s`, and `NewerSchema` where a
+        newer version wrote the keys.
         """
-        self._users += 1
-        if self._running is None:
-            self.view.listen(self.callbacks.take)
-            self._running = asyncio.create_task(self._run(), name=f"registry {self.settings.namespace}")
+        async with self._turn:
+            self._users += 1
+            if self._key is not None:
+                self._shared.setdefault(self._key, self)
+            if self._running is None:
+                self._running = asyncio.create_task(self._run(), name=f"registry {self.settings.namespace}")
         if wait:
             try:
-                await self._load()
+                await self.view.reach(0)
             except BaseException:
                 await self.aclose()
                 raise
@@ -99,16 +113,19 @@ class InstanceRegistry:
 
     async def aclose(self) -> None:
         """Leave; the last user closes the connections. A call too many does nothing."""
-        self._users = max(0, self._users - 1)
-        if self._users or self._running is None:
-            return
-        running, self._running = self._running, None
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        if self._key is not None:
-            self._shared.pop(self._key, None)
-        await self.log.aclose()
-        await self.store.aclose()
+        async with self._turn:
+            self._users = max(0, self._users - 1)
+            if self._users or self._running is None:
+                return
+            running, self._running = self._running, None
+            if self._key is not None and self._shared.get(self._key) is self:
+                del self._shared[self._key]
+            running.cancel()
+            try:
+                await asyncio.gather(running, return_exceptions=True)
+            finally:
+                await self.log.aclose()
+                await self.store.aclose()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -122,29 +139,20 @@ class InstanceRegistry:
         return self.start().__await__()
 
     async def _run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.view.run(), name="view")
-            tasks.create_task(self.callbacks.run(), name="callbacks")
-
-    async def _load(self) -> None:
-        running = self._running
-        if running is None:
-            raise Unavailable("the registry is not started: use it with `async with`")
-        loaded = asyncio.create_task(self.view.loaded.wait())
         try:
-            async with asyncio.timeout(self.settings.read_wait_s):
-                await asyncio.wait({loaded, running}, return_when=asyncio.FIRST_COMPLETED)
-        except TimeoutError:
-            raise Unavailable(f"the view has not loaded within {self.settings.read_wait_s:g} s") from None
-        finally:
-            loaded.cancel()
-        if running.done() and not self.view.loaded.is_set():
-            await _reraise(running)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.view.run(), name="view")
+                tasks.create_task(self.callbacks.run(), name="callbacks")
+        except Exception:
+            structlog.get_logger().exception("registry.failed", namespace=self.settings.namespace)
+            raise
 
     async def ready(self, *, min_revision: int | None = None, consistent: bool = False) -> None:
         """Wait until reads may go on as asked. `PreconditionFailed` for a revision that Redis has not reached."""
         if not self.view.loaded.is_set():
-            await self._load()
+            if self._running is None:
+                raise Unavailable("the registry is not started: use it with `async with`")
+            await self.view.reach(0)
         if consistent:
             await self.view.catch_up()
         if min_revision is not None and self.view.revision < min_revision:
@@ -164,7 +172,7 @@ class InstanceRegistry:
     async def get_by_name(self, scope: Scope | str, name: str, **freshness: Any) -> Record | None:
         """The instance of a scope that has a name, None where there is none."""
         await self.ready(**freshness)
-        return self.view.replica.named(Scope(scope), name)
+        return self.view.replica.named(_one_of(Scope, "scope", scope), name)
 
     async def list(self, selector: Selector | None = None, **freshness: Any) -> Records:
         """Every instance that a selector matches, in the order of creation."""
@@ -173,18 +181,22 @@ class InstanceRegistry:
         return sorted(found, key=lambda record: record.created_revision)
 
     async def discover(
-        self, selector: Selector | None = None, *, can_parent: Scope | None = None, **freshness: Any
+        self, selector: Selector | None = None, *, can_parent: Scope | str | None = None, **freshness: Any
     ) -> Records:
-        """The instances in service that a selector matches, and that can take a child of a scope if one is named."""
+        """The instances in service that a selector matches, and that can take a child of a scope if one is named.
+
+        In the order of creation. A selector with `available=False` asks for those that are not in service too.
+        """
         await self.ready(**freshness)
-        asked = selector or Selector(available=True)
-        found = discovery.discover(self.view.replica, asked, can_parent=can_parent)
+        asked = discovery.in_service_unless_told(selector or Selector())
+        child = None if can_parent is None else _one_of(Scope, "can_parent", can_parent)
+        found = discovery.discover(self.view.replica, asked, can_parent=child)
         return sorted(found, key=lambda record: record.created_revision)
 
     async def parents_for(self, scope: Scope | str, **freshness: Any) -> Records:
         """The instances in service that can take a child of a scope, those with the fewest children first."""
         await self.ready(**freshness)
-        return discovery.parents_for(self.view.replica, Scope(scope))
+        return discovery.parents_for(self.view.replica, _one_of(Scope, "scope", scope))
 
     async def children(self, id: str, **freshness: Any) -> Records:
         """The children of an instance. Raises `NotFound` for an unknown id."""
@@ -217,6 +229,29 @@ class InstanceRegistry:
         top = self.view.replica.global_id
         return self.view.replica.records.get(top) if top else None
 
+    async def wait_for(self, selector: Selector, count: int = 1, timeout_s: float | None = None) -> Records:
+        """Wait until at least `count` instances match a selector; answers all that do, in the order of creation.
+
+        Looks again with every change of the registry. Without `timeout_s` it waits for ever; else it raises
+        `TimeoutError`, which says how many there are.
+        """
+        await self.ready()
+        changed = asyncio.Event()
+        stop = self.view.listen(lambda _: changed.set())
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    changed.clear()
+                    found = await self.list(selector)
+                    if len(found) >= count:
+                        return found
+                    await changed.wait()
+        except TimeoutError:
+            there = len(await self.list(selector))
+            raise TimeoutError(f"{there} of {count} instances are there after {timeout_s:g} s") from None
+        finally:
+            stop()
+
     @overload
     async def health(self, id: None = None, **freshness: Any) -> HealthSummary: ...
     @overload
@@ -242,7 +277,8 @@ class InstanceRegistry:
         Raises `Invalid`, which names the field, and every refusal of the tree. Idempotent for one `token` for 60 s.
         """
         asked = parse_spec(fields) if spec is None else spec
-        done = await self.lifecycle.register(asked, takeover=Takeover(takeover), token=token, actor=actor)
+        how = _one_of(Takeover, "takeover", takeover)
+        done = await self.lifecycle.register(asked, takeover=how, token=token, actor=actor)
         return await self.at(done.id, done.revision)
 
     async def update(self, id: str, patch: dict[str, Any], **conditions: Any) -> Record:
@@ -250,9 +286,13 @@ class InstanceRegistry:
         return await self.at(id, await self.lifecycle.update(id, patch, **conditions))
 
     async def deregister(self, id: str, **conditions: Any) -> int:
-        """Remove an instance that has no children; answers the revision."""
+        """Remove an instance that has no children; answers the revision.
+
+        The removal stands: where this registry does not see it within `read_wait_s`, it is answered all the same.
+        """
         revision = await self.lifecycle.deregister(id, **conditions)
-        await self.view.reach(revision)
+        with contextlib.suppress(Unavailable):
+            await self.view.reach(revision)
         return revision
 
     async def link(self, child_id: str, parent_id: str, *, actor: str = "") -> Record:
@@ -263,33 +303,54 @@ class InstanceRegistry:
         """Take a child from its parent and clear its wish. Idempotent."""
         return await self.at(child_id, await self.relationships.unlink(child_id, actor=actor))
 
+    async def adopt(self, *, actor: str = "") -> Records:
+        """Link each orphan to the parent it looks for, if that is there: a Project to the Global, others by their wish.
+
+        Answers what was adopted. One that is refused, or gone meanwhile, is left as it is.
+        """
+        await self.ready(consistent=True)
+        adopted = await self.relationships.adopt(actor=actor)
+        return [await self.at(id, revision) for id, revision in adopted.items()]
+
     async def transition(self, id: str, verb: Verb | str, **conditions: Any) -> Record:
         """Carry an instance to the state a verb leads to. Idempotent."""
-        return await self.at(id, await self.lifecycle.transition(id, verb, **conditions))
+        asked = _one_of(Verb, "verb", verb)
+        return await self.at(id, await self.lifecycle.transition(id, asked, **conditions))
 
     async def heartbeat(self, id: str, metrics: dict[str, Any] | bytes | None = None) -> int:
         """One heartbeat for an instance, with metrics or a ready value; answers when it expires, by Redis' clock.
 
-        Raises `NotFound` where there is no such instance, and `TooLarge` for a value over 4 KiB.
+        Raises `NotFound` where there is no such instance, `TooLarge` for a value over 4 KiB, and `Invalid` for metrics
+        that have no JSON form.
         """
         record = await self.lookup(id) or require(id, await self.store.read(id))
-        value = metrics if isinstance(metrics, bytes) else encode_metrics(metrics or {})
+        try:
+            value = metrics if isinstance(metrics, bytes) else encode_metrics(metrics or {})
+        except TypeError as error:
+            raise Invalid(f"the metrics of '{id}' have no JSON form: {error}", field="metrics", value=metrics) from None
+        except ValueError as error:
+            raise TooLarge(f"the heartbeat of '{id}' has {error}") from None
         return await self.store.heartbeat(id, ttl_ms=record.ttl_ms, value=value)
 
     async def at(self, id: str, revision: int) -> Record:
         """The record of an instance that was changed at a revision, once this registry has it.
 
-        The change stands: where the view is late, the record is read from Redis instead.
+        The change stands: where the view is late, the record is read from Redis instead; where that is away too,
+        `Unavailable` says that the outcome is unknown, though it is only the record that is.
         """
+        record: Record | None = None
         try:
-            await self.view.reach(revision)
-            record = self.view.replica.records.get(id)
-            if record is None or record.revision < revision:
-                await self.view.catch_up()
+            with contextlib.suppress(Unavailable):
+                await self.view.reach(revision)
                 record = self.view.replica.records.get(id)
-        except Unavailable:
-            record = None
-        return record or require(id, await self.store.read(id))
+                if record is None or record.revision != revision:
+                    record = None
+                    await self.view.catch_up()
+                    record = self.view.replica.records.get(id)
+            return record or require(id, await self.store.read(id))
+        except Unavailable as error:
+            error.outcome = "unknown"
+            raise
 
     # -- changes as they come --------------------------------------------------------------------------------------
 
@@ -298,11 +359,11 @@ class InstanceRegistry:
 
         Raises `Compacted` where the log no longer holds what comes next, or Redis has another epoch.
         """
-        return watch(self.settings, since=since)
+        return watch(self.settings, since=since, client=self._client)
 
     def on(self, event: EventType | str | None, callback: Callback) -> None:
         """Call `callback(event)` for each event of a type, or for every one where `event` is None."""
-        self.callbacks.on(event, callback)
+        self.callbacks.on(None if event is None else _one_of(EventType, "event", event), callback)
 
     def on_child_added(self, callback: Callback) -> None:
         """Call `callback(parent_id, child)` when an instance gets a child."""
@@ -317,8 +378,8 @@ class InstanceRegistry:
         self.callbacks.on_parent_changed(callback)
 
 
-async def _reraise(task: asyncio.Task[None]) -> None:
+def _one_of(kind: type[E], name: str, value: Any) -> E:
     try:
-        await task
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+        return kind(value)
+    except ValueError:
+        raise Invalid(f"{name} is {value!r}, not one of {', '.join(kind)}", field=name, value=value) from None

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
-from hopper.errors import NotFound
+import structlog
+
+from hopper.errors import NotFound, Refused
+from hopper.instance.parents import parent_of_wish
 from hopper.instance.view import RegistryView
 from hopper.model.record import Record
 from hopper.store.instances import InstanceStore
@@ -16,6 +19,7 @@ class Relationships:
     def __init__(self, store: InstanceStore, view: RegistryView) -> None:
         self._store = store
         self._view = view
+        self._logger = structlog.get_logger().bind(namespace=store.settings.namespace)
 
     async def link(self, child_id: str, parent_id: str, *, actor: str = "") -> int:
         """Put a child under a parent, leaving the one it had; answers the revision. Idempotent.
@@ -30,8 +34,24 @@ class Relationships:
         known = self._view.replica.records.get(child_id)
         return await self._store.unlink(child_id, known=known, actor=actor)
 
+    async def adopt(self, *, actor: str = "") -> dict[str, int]:
+        """Link each orphan to the parent it looks for, where the view has that; answers id to revision.
+
+        A refusal leaves that one an orphan: its parent may be full, leaving or gone meanwhile. Raises `Unavailable`.
+        """
+        done: dict[str, int] = {}
+        for orphan in self.orphans():
+            parent = parent_of_wish(self._view.replica, orphan.scope, orphan.wish)
+            if parent is None:
+                continue
+            try:
+                done[orphan.id] = await self.link(orphan.id, parent.id, actor=actor)
+            except (Refused, NotFound) as error:
+                self._logger.info("relationships.not_adopted", id=orphan.id, detail=str(error))
+        return done
+
     def children(self, id: str) -> list[Record]:
-        """The children, in the order in which they came. Raises `NotFound` for an unknown id."""
+        """The children, in the order of creation. Raises `NotFound` for an unknown id."""
         return self._around(id, self._view.replica.children)
 
     def ancestors(self, id: str) -> list[Record]:

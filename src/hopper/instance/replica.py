@@ -34,7 +34,8 @@ def _index_keys(record: Record) -> Iterator[IndexKey]:
 class Replica:
     """Records, their encoded JSON, indexes and the tree at one revision.
 
-    `records` is in the order of creation. Treat what the methods answer as read-only: it is shared, not copied.
+    `records` is in the order of creation once the replica is settled. Treat what the methods answer as read-only: it is
+    shared, not copied.
     """
 
     def __init__(self) -> None:
@@ -42,38 +43,45 @@ class Replica:
         self.records: dict[str, Record] = {}
         self.global_id: str | None = None
         self.hold: dict[str, Any] | None = None
+        self.unreadable: dict[str, str] = {}
+        """Ids whose record in Redis could not be read when the replica was loaded, and why."""
         self._json: dict[str, bytes] = {}
         self._index: dict[IndexKey, dict[str, None]] = {}
-        self._removed: dict[str, int] = {}
+        self._removed: dict[str, int] | None = {}
 
     # -- change ----------------------------------------------------------------------------------------------------
 
     def put(self, record: Record, json: bytes | None = None) -> None:
         """Hold a record, unless a newer one or a later removal of its id is held already."""
         held = self.records.get(record.id)
-        if held is not None:
-            if held.revision >= record.revision:
+        if held is None:
+            if self._removed is not None and self._removed.get(record.id, -1) >= record.revision:
                 return
-            self._unindex(held)
-        elif self._removed.get(record.id, -1) >= record.revision:
+            self._enter(record.id, _index_keys(record))
+        elif held.revision >= record.revision:
             return
+        else:
+            before, after = set(_index_keys(held)), set(_index_keys(record))
+            self._leave(record.id, before - after)
+            self._enter(record.id, after - before)
         self.records[record.id] = record
         if json is not None:
             self._json[record.id] = json
         else:
             self._json.pop(record.id, None)
-        for key in _index_keys(record):
-            self._index.setdefault(key, {})[record.id] = None
+        self.unreadable.pop(record.id, None)
         if record.scope is Scope.GLOBAL:
             self.global_id = record.id
 
     def remove(self, id: str, revision: int) -> None:
         """Forget a record, unless it is newer than the removal."""
         held = self.records.get(id)
-        self._removed[id] = revision
+        if self._removed is not None:
+            self._removed[id] = revision
+        self.unreadable.pop(id, None)
         if held is None or held.revision > revision:
             return
-        self._unindex(held)
+        self._leave(id, _index_keys(held))
         del self.records[id]
         self._json.pop(id, None)
         if self.global_id == id:
@@ -92,15 +100,19 @@ class Replica:
         self.revision = event.revision
 
     def settle(self) -> None:
-        """Forget which removals were seen while loading: from here events come one after the other."""
-        self._removed.clear()
+        """The snapshot is in: from here events come one after the other, and removals need not be remembered."""
+        self._removed = None
         self.records = dict(sorted(self.records.items(), key=lambda item: item[1].created_revision))
 
-    def _unindex(self, record: Record) -> None:
-        for key in _index_keys(record):
+    def _enter(self, id: str, keys: Iterable[IndexKey]) -> None:
+        for key in keys:
+            self._index.setdefault(key, {})[id] = None
+
+    def _leave(self, id: str, keys: Iterable[IndexKey]) -> None:
+        for key in keys:
             members = self._index.get(key)
             if members is not None:
-                members.pop(record.id, None)
+                members.pop(id, None)
                 if not members:
                     del self._index[key]
 
@@ -128,8 +140,8 @@ class Replica:
         return None
 
     def children(self, id: str) -> list[Record]:
-        """The children of an instance, in the order in which they came."""
-        return [self.records[child] for child in self._index.get(("parent", id), _NOBODY)]
+        """The children of an instance, in the order of creation."""
+        return self._in_order(("parent", id))
 
     def ancestors(self, id: str) -> list[Record]:
         """Parent, grandparent and so on, nearest first. A parent that is not known ends the list."""
@@ -152,8 +164,11 @@ class Replica:
         return found
 
     def orphans(self) -> list[Record]:
-        """Every instance that should have a parent and has none."""
-        return [self.records[id] for id in self._index.get(("orphan", True), _NOBODY)]
+        """Every instance that should have a parent and has none, in the order of creation."""
+        return self._in_order(("orphan", True))
+
+    def _in_order(self, key: IndexKey) -> list[Record]:
+        return sorted((self.records[id] for id in self._index.get(key, _NOBODY)), key=_created)
 
     def count(self, kind: str, value: Any) -> int:
         """How many instances have a value of `scope`, `state`, `health`, `tag` or `parent`."""
@@ -169,13 +184,12 @@ class Replica:
 
     def select(self, selector: Selector) -> list[Record]:
         """Every record that a selector matches, in no promised order. The smallest index is searched."""
-        records = self.records
         if selector.ancestor is not None:
             candidates: Iterable[Record] = self.descendants(selector.ancestor)
         else:
             candidates = self._candidates(selector)
         matches = selector.matches
-        return [record for record in candidates if matches(record)] if records else []
+        return [record for record in candidates if matches(record)]
 
     def _candidates(self, selector: Selector) -> Iterable[Record]:
         wanted: list[IndexKey] = [("tag", tag) for tag in selector.tags]
@@ -193,3 +207,7 @@ class Replica:
             return self.records.values()
         sets = [self._index.get(key, _NOBODY) for key in wanted]
         return [self.records[id] for id in min(sets, key=len)]
+
+
+def _created(record: Record) -> int:
+    return record.created_revision

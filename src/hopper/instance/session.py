@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -11,20 +12,31 @@ import structlog
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from hopper.config import Settings
-from hopper.errors import HasChildren, HopperError, NotFound, Refused, Superseded, Unavailable
+from hopper.errors import (
+    HasChildren,
+    HopperError,
+    Leaving,
+    NotFound,
+    Refused,
+    ScopeRule,
+    StoreFault,
+    Superseded,
+    Unavailable,
+)
 from hopper.instance.pacemaker import Loss, Pacemaker
 from hopper.instance.parents import find_parent
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec, parse_spec
-from hopper.model.state import State, Verb
+from hopper.model.state import TRANSITIONS, State, Verb
 from hopper.model.takeover import Takeover
 from hopper.store.beating import HeartbeatWriter
-from hopper.store.instances import InstanceStore
+from hopper.store.instances import InstanceStore, Registration
 
 __all__ = ["InstanceSession"]
 
 _ADOPTION_PAUSE_S = 0.5
+_LONGEST_ADOPTION_PAUSE_S = 2.0
 
 
 class InstanceSession:
@@ -33,8 +45,9 @@ class InstanceSession:
     `async with InstanceSession(scope="orchestration", name="worker", wish={"name": "web"}) as session:` takes the
     fields of an `InstanceSpec`, or a spec. `metrics` is called for every heartbeat, in the heartbeat's thread. Another
     registration of the id ends the body with `Superseded`; a record that vanished is registered again. On exit the
-    instance is `stopped`, and deregistered too where it is ephemeral and childless. Used with a plain `with`, the
-    session runs in an event loop of a thread of its own.
+    instance is `stopped`, and deregistered too where it is ephemeral and childless; one that has failed stays `failed`.
+    Used with a plain `with`, the session runs in an event loop of a thread of its own. `heartbeats=False` leaves the
+    heartbeats to another program, which then decides whether the instance lives.
     """
 
     def __init__(
@@ -44,6 +57,7 @@ class InstanceSession:
         settings: Settings | None = None,
         metrics: Callable[[], Mapping[str, Any]] | None = None,
         takeover: Takeover | str = Takeover.ALWAYS,
+        heartbeats: bool = True,
         **fields: Any,
     ) -> None:
         self.settings = settings or Settings()
@@ -55,8 +69,11 @@ class InstanceSession:
         """How often the session has registered; more than once means that its record had vanished."""
         self._metrics = metrics
         self._takeover = Takeover(takeover)
+        self._heartbeats = heartbeats
+        self._state = self.spec.state
         self._pacemaker: Pacemaker | None = None
         self._losses: asyncio.Queue[Loss] = asyncio.Queue()
+        self._orphan = False
         self._exits = contextlib.AsyncExitStack()
         self._portal: contextlib.ExitStack | None = None
         self._logger = structlog.get_logger().bind(namespace=self.settings.namespace, id=self.id)
@@ -89,9 +106,17 @@ class InstanceSession:
 
     async def transition(self, verb: Verb | str, *, reason: str = "") -> int:
         """Carry this instance to the state a verb leads to, fenced by its incarnation; answers the revision."""
-        return await self._store.transition(
+        revision = await self._store.transition(
             self.id, Verb(verb), incarnation=self.incarnation, reason=reason, actor=f"session:{self.id}"
         )
+        self._state = TRANSITIONS[Verb(verb)].target
+        return revision
+
+    async def fail(self, *, reason: str = "") -> int:
+        """Stop heartbeating and carry this instance to `failed`, where it stays; answers the revision."""
+        if self._pacemaker is not None:
+            await asyncio.to_thread(self._pacemaker.stop)
+        return await self.transition(Verb.FAIL, reason=reason)
 
     # -- the synchronous door --------------------------------------------------------------------------------------
 
@@ -111,15 +136,25 @@ class InstanceSession:
     # -- coming, staying, leaving ----------------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        parent_id = self.spec.parent_id or await find_parent(self._store, self.spec.scope, self.spec.wish)
-        spec = replace(self.spec, parent_id=parent_id)
-        done = await self._store.register(spec, takeover=self._takeover, actor=f"session:{self.id}")
+        known = await self._store.read(self.id)
+        parent_id = self.spec.parent_id or await self._look_for_parent(known)
+        try:
+            done = await self._register_under(parent_id, known)
+        except (NotFound, ScopeRule, Leaving) as error:
+            if parent_id is None or parent_id == self.spec.parent_id:
+                raise
+            self._logger.info("session.not_adopted", detail=str(error))
+            parent_id = None
+            done = await self._register_under(None, known)
+        kept = known.parent_id if known is not None else None
+        self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
         self.incarnation = done.incarnation
         self.registrations += 1
         loop = asyncio.get_running_loop()
 
         def lost(loss: Loss) -> None:
-            loop.call_soon_threadsafe(self._losses.put_nowait, loss)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody is left to be told
+                loop.call_soon_threadsafe(self._losses.put_nowait, loss)
 
         self._pacemaker = Pacemaker(
             HeartbeatWriter(self.settings),
@@ -128,25 +163,37 @@ class InstanceSession:
             ttl_ms=int(self.spec.ttl_ms or self.settings.ttl_ms),
             metrics=self._metrics,
             on_loss=lost,
+            silent=not self._heartbeats,
         )
         self._pacemaker.start()
         self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
 
+    async def _look_for_parent(self, known: Record | None) -> str | None:
+        """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
+        if known is not None and known.parent_id is not None and known.wish == self.spec.wish:
+            return None
+        return await find_parent(self._store, self.spec.scope, self.spec.wish)
+
+    async def _register_under(self, parent_id: str | None, known: Record | None) -> Registration:
+        spec = replace(self.spec, parent_id=parent_id, state=self._state)
+        return await self._store.register(spec, takeover=self._takeover, known=known, actor=f"session:{self.id}")
+
     async def _tend(self) -> None:
         """Adopt oneself while an orphan; register again when the record has vanished; raise when superseded."""
-        orphan = self.spec.scope is not Scope.GLOBAL and (await self.record()).is_orphan
+        pause_s = _ADOPTION_PAUSE_S
         while True:
             try:
-                async with asyncio.timeout(_ADOPTION_PAUSE_S if orphan else None):
+                async with asyncio.timeout(pause_s if self._orphan else None):
                     loss = await self._losses.get()
             except TimeoutError:
-                orphan = not await self._adopted()
+                self._orphan = not await self._adopted()
+                pause_s = min(pause_s * random.uniform(1, 1.5), _LONGEST_ADOPTION_PAUSE_S)
                 continue
             if loss is Loss.SUPERSEDED:
                 raise Superseded(f"instance '{self.id}' has been registered again; incarnation {self.incarnation} ends")
             self._logger.warning("session.vanished", incarnation=self.incarnation)
             await self._register_again()
-            orphan = self.spec.scope is not Scope.GLOBAL and (await self.record()).is_orphan
+            pause_s = _ADOPTION_PAUSE_S
 
     async def _register_again(self) -> None:
         while True:
@@ -168,7 +215,7 @@ class InstanceSession:
             if parent_id is None:
                 return False
             await self._store.link(self.id, parent_id, known=record, actor=f"session:{self.id}")
-        except (Refused, NotFound, Unavailable) as error:
+        except (Refused, NotFound, StoreFault, Unavailable) as error:
             self._logger.info("session.not_adopted", detail=str(error))
             return False
         self._logger.info("session.adopted", parent_id=parent_id)
@@ -180,7 +227,7 @@ class InstanceSession:
             await asyncio.to_thread(self._pacemaker.stop)
         try:
             record = await self._store.read(self.id)
-            if record is None or record.incarnation != self.incarnation:
+            if record is None or record.incarnation != self.incarnation or record.state is State.FAILED:
                 return
             if record.state in {State.STARTING, State.RUNNING, State.PAUSED}:
                 await self.transition(Verb.STOP, reason="exit")

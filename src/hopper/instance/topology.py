@@ -112,6 +112,9 @@ _MARKS = {
 }
 
 
+_MERMAID_SIGNS = frozenset("#&<>\"'`\\[](){}|;")
+
+
 def _text(tree: Topology) -> Iterator[str]:
     if tree.root is None and not tree.orphans:
         yield "(empty)"
@@ -147,11 +150,16 @@ def _mermaid(tree: Topology) -> Iterator[str]:
     nodes = list(_walk(tree))
     numbers = {node.record.id: f"n{number}" for number, node in enumerate(nodes)}
     for node in nodes:
-        label = f"{node.record.name}<br/>{node.record.scope} · {node.record.health}".replace('"', "#quot;")
+        label = f"{_mermaid_text(node.record.name)}<br/>{node.record.scope} · {node.record.health}"
         yield f'  {numbers[node.record.id]}["{label}"]:::{node.record.health}'
     for node in nodes:
         for child in node.children:
             yield f"  {numbers[node.record.id]} --> {numbers[child.record.id]}"
+
+
+def _mermaid_text(text: str) -> str:
+    """A name as Mermaid shows it, whatever it contains: its entities are spelled with `#` and `;`."""
+    return "".join(f"#{ord(character)};" if character in _MERMAID_SIGNS else character for character in text)
 
 
 def _dot(tree: Topology) -> Iterator[str]:

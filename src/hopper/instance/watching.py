@@ -1,6 +1,8 @@
 """Watching: the log as an iterator, resumable and without a hole."""
 
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import tenacity
 
@@ -13,13 +15,14 @@ from hopper.store.log import ChangeLog
 __all__ = ["watch"]
 
 
-async def watch(settings: Settings, *, since: int | None = None) -> AsyncIterator[Event]:
+async def watch(settings: Settings, *, since: int | None = None, client: Any = None) -> AsyncIterator[Event]:
     """Every event after revision `since`, or from now on where it is absent, one by one.
 
     Outlasts a Redis that goes away and comes back with the same data. Raises `Compacted` where the log no longer holds
     the next event or Redis comes back with another epoch, and `Unavailable` where it cannot be reached at the start.
+    `client` replaces the connections of its own, and stays open.
     """
-    store, log = InstanceStore(settings), ChangeLog(settings)
+    store, log = InstanceStore(settings, client=client), ChangeLog(settings, client=client)
     try:
         await log.connect()
         position = await store.open()
@@ -30,24 +33,29 @@ async def watch(settings: Settings, *, since: int | None = None) -> AsyncIterato
                 oldest_revision=await log.oldest(),
                 revision=position.revision,
             )
+        last: Event | None = None
+        checked_at = time.monotonic()
         while True:
             try:
                 events = await log.follow(revision)
-                if not events:
-                    await _check_same(store, epoch, revision)
+                if not events or time.monotonic() - checked_at > settings.log_block_ms / 1000:
+                    await _check_same(store, log, epoch, revision, silent=not events)
+                    checked_at = time.monotonic()
             except Unavailable:
                 await log.disconnect()
-                await _reconnect(store, log, epoch)
+                await _reconnect(store, log, epoch, last)
                 continue
             for event in events:
                 yield event
-                revision = event.revision
+                revision, last = event.revision, event
     finally:
-        await log.aclose()
-        await store.aclose()
+        if client is None:
+            await log.aclose()
+            await store.aclose()
 
 
-async def _reconnect(store: InstanceStore, log: ChangeLog, epoch: str) -> None:
+async def _reconnect(store: InstanceStore, log: ChangeLog, epoch: str, last: Event | None) -> None:
+    """Connect again, for as long as it takes; then it must be the same epoch, with the same last event in the log."""
     retrying = tenacity.AsyncRetrying(
         wait=tenacity.wait_exponential(multiplier=0.05, max=1.0),
         retry=tenacity.retry_if_exception_type(Unavailable),
@@ -57,18 +65,27 @@ async def _reconnect(store: InstanceStore, log: ChangeLog, epoch: str) -> None:
         with attempt:
             await log.connect()
             position = await store.open()
-    if position.epoch != epoch:
+            there = await log.between(last.revision, last.revision) if last is not None else []
+    if position.epoch != epoch or (last is not None and there != [last]):
         raise Compacted(
-            f"the epoch is {position.epoch!r} now, no longer {epoch!r}: list again",
+            f"the epoch is {position.epoch!r} at revision {position.revision}, no longer {epoch!r}: list again",
             oldest_revision=await log.oldest(),
             revision=position.revision,
         )
 
 
-async def _check_same(store: InstanceStore, epoch: str, revision: int) -> None:
+async def _check_same(store: InstanceStore, log: ChangeLog, epoch: str, revision: int, *, silent: bool) -> None:
+    """After a silence, and now and then where there is none: the same epoch, and nothing that was trimmed unseen."""
     position = await store.position()
     if position.epoch != epoch or position.revision < revision:
         raise Compacted(
             f"the epoch is {position.epoch!r} at revision {position.revision}, no longer {epoch!r}: list again",
+            oldest_revision=await log.oldest(),
+            revision=position.revision,
+        )
+    if silent and position.revision > revision and not await log.between(revision + 1, revision + 1):
+        raise Compacted(
+            f"the log no longer holds revision {revision + 1}, and the registry is at {position.revision}",
+            oldest_revision=await log.oldest(),
             revision=position.revision,
         )

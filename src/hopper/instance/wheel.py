@@ -39,8 +39,8 @@ class Wheel(Generic[T]):
     def pop_due(self, now_ms: float) -> Iterator[T]:
         """The items whose tick has come, each once; they are due no more."""
         current = int(now_ms // self._tick_ms)
-        if self._popped is None:
-            ticks: list[int] = sorted(tick for tick in self._slots if tick <= current)
+        if self._popped is None or current - self._popped > len(self._slots):
+            ticks = sorted(tick for tick in self._slots if tick <= current)
         else:
             ticks = list(range(self._popped + 1, current + 1))
         self._popped = current

@@ -3,6 +3,7 @@
 from typing import Any
 
 from hopper.config import Settings
+from hopper.errors import StoreFault
 from hopper.model.heartbeat import seconds_of
 from hopper.store.client import heartbeat_client
 from hopper.store.faults import border
@@ -24,10 +25,13 @@ class HeartbeatWriter:
             self._client.execute_command("SETEX", self._keys.heartbeat(id), seconds_of(ttl_ms), value)
 
     def incarnation(self, id: str) -> int | None:
-        """The incarnation that the record carries now, None where there is no record."""
+        """The incarnation that the record carries now, None where there is no record. Raises `Unavailable`."""
         with border():
             value = self._client.hget(self._keys.record(id), "incarnation")
-        return int(value) if value else None
+        try:
+            return int(value) if value else None
+        except ValueError:
+            raise StoreFault(f"the incarnation of instance '{id}' is {value!r} in Redis") from None
 
     def close(self) -> None:
         """Close the connection."""

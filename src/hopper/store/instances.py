@@ -4,23 +4,33 @@ Every method converts redis-py's errors. A write that loses its reply is repeate
 applied once; a write that depends on what was read before reads again and repeats while it meets a `Conflict`.
 """
 
+import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import redis.asyncio
 import tenacity
 
 from hopper.config import Settings
-from hopper.errors import Conflict, NotFound, PreconditionFailed, TooLarge, Unavailable
+from hopper.errors import (
+    Conflict,
+    HopperError,
+    NotFound,
+    PreconditionFailed,
+    StoreFault,
+    TooLarge,
+    Unavailable,
+)
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
 from hopper.model.record import Record
 from hopper.model.spec import InstanceSpec, hash_values
 from hopper.model.state import Verb
 from hopper.model.takeover import Takeover
 from hopper.store.client import command_client
-from hopper.store.faults import border
+from hopper.store.faults import border, convert
 from hopper.store.keys import Keys
 from hopper.store.scripts import script
 
@@ -28,6 +38,7 @@ __all__ = ["InstanceStore", "Position", "Registration"]
 
 T = TypeVar("T")
 _READ_BATCH = 500
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,8 @@ class InstanceStore:
         """The epoch and the last revision, read at once."""
         with border():
             epoch, revision = await self.client.mget(self.keys.epoch, self.keys.revision)
-        return Position((epoch or b"").decode(), int(revision or 0))
+        with _readable(self.keys.revision):
+            return Position((epoch or b"").decode(), int(revision or 0))
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
@@ -104,8 +116,11 @@ class InstanceStore:
     ) -> Registration:
         """Register, or supersede, an instance. `known` is the record the caller believes is there, if any.
 
-        Idempotent for one `token` within 60 s. Raises every error of `lua/register.lua`, and `Unavailable`.
+        Idempotent for one `token` within 60 s, also in the id that is made up where the spec has none. Raises every
+        error of `lua/register.lua`, and `Unavailable`.
         """
+        if spec.id is None and token is not None:
+            spec = replace(spec, id=_id_of(spec.scope, token))
         spec = spec.completed(ttl_ms=self.settings.ttl_ms)
         id, parent_id = str(spec.id), spec.parent_id or ""
         fields = [word for pair in hash_values(spec).items() for word in pair]
@@ -162,11 +177,17 @@ class InstanceStore:
 
         async def attempt(seen: Record | None) -> int:
             record = seen or await self.read(id)
-            if record is None:
-                raise NotFound(f"there is no instance '{id}'")
-            if if_revision is not None and record.revision != if_revision:
-                raise PreconditionFailed(f"instance '{id}' is at revision {record.revision}, not {if_revision}")
-            spec = change(record).completed(ttl_ms=self.settings.ttl_ms)
+            refusal = _refusal(id, record, if_revision)
+            if refusal is not None and seen is not None:
+                record = await self.read(id)
+                refusal = _refusal(id, record, if_revision)
+            if refusal is not None or record is None:
+                answered = await self._answered(request) if token is not None else None
+                if answered is not None:
+                    return answered
+                raise refusal or NotFound(f"there is no instance '{id}'")
+            spec = change(record)
+                spec = spec.completed(ttl_ms=self.settings.ttl_ms)
             (revision,) = await self._write(
                 "update",
                 keys={"record": self.keys.record(id), "names": self.keys.names, "request": request},
@@ -308,10 +329,11 @@ class InstanceStore:
     # -- reads -----------------------------------------------------------------------------------------------------
 
     async def read(self, id: str) -> Record | None:
-        """The record as it stands in Redis now, None where there is none."""
+        """The record as it stands in Redis now, None where there is none. `StoreFault` where it is not one of ours."""
         with border():
             values = await self.client.hgetall(self.keys.record(id))
-        return Record.from_hash(values) if values else None
+        with _readable(self.keys.record(id)):
+            return Record.from_hash(values) if values else None
 
     async def read_heartbeats(self, ids: Sequence[str]) -> list[bytes | None]:
         """The values of up to 1,000 heartbeats in one MGET, None for a lapsed one."""
@@ -348,8 +370,29 @@ class InstanceStore:
             found = await self.client.hget(self.keys.names, f"{scope}:{name}")
         return found.decode() if found else None
 
-    async def snapshot(self) -> AsyncIterator[list[Record]]:
-        """Every record, in batches in the order of creation. Records change meanwhile: the log tells how."""
+    async def of_scope(self, scope: str) -> list[Record]:
+        """Every record of one scope, found by its names: of use where a scope has few among many."""
+        ids: list[str] = []
+        with border():
+            async for _, id in self.client.hscan_iter(self.keys.names, match=f"{scope}:*", count=1000):
+                ids.append(id.decode())
+        found: list[Record] = []
+        for start in range(0, len(ids), _READ_BATCH):
+            with border():
+                async with self.client.pipeline(transaction=False) as pipe:
+                    for id in ids[start : start + _READ_BATCH]:
+                        pipe.hgetall(self.keys.record(id))
+                    hashes = await pipe.execute()
+            with _readable(f"{self.keys.prefix}:instance:*"):
+                found.extend(Record.from_hash(values) for values in hashes if values)
+        return found
+
+    async def snapshot(self, *, unreadable: dict[str, str] | None = None) -> AsyncIterator[list[Record]]:
+        """Every record, in batches in the order of creation. Records change meanwhile: the log tells how.
+
+        What is at the place of a record and is none is left out, and noted in `unreadable` by its id with the reason;
+        where nobody asks for that, it raises `StoreFault`.
+        """
         last = 0
         while True:
             with border():
@@ -361,14 +404,37 @@ class InstanceStore:
                 async with self.client.pipeline(transaction=False) as pipe:
                     for id, _ in members:
                         pipe.hgetall(self.keys.record(id.decode()))
-                    hashes = await pipe.execute()
+                    hashes = await pipe.execute(raise_on_error=False)
             last = int(members[-1][1])
-            yield [Record.from_hash(values) for values in hashes if values]
+            yield [
+                record
+                for (id, _), values in zip(members, hashes, strict=True)
+                if (record := self._record_of(id.decode(), values, unreadable)) is not None
+            ]
+
+    def _record_of(self, id: str, values: Any, unreadable: dict[str, str] | None) -> Record | None:
+        try:
+            if isinstance(values, redis.exceptions.RedisError):
+                raise convert(values) from values
+            with _readable(self.keys.record(id)):
+                return Record.from_hash(values) if values else None
+        except StoreFault as fault:
+            if unreadable is None:
+                raise
+            unreadable[id] = str(fault)
+            return None
 
     # -- how a write is carried out --------------------------------------------------------------------------------
 
     def _request(self, token: str | None) -> str:
         return self.keys.request(token or secrets.token_hex(12))
+
+    async def _answered(self, request: str) -> int | None:
+        """The revision that was answered to an earlier delivery of a request, None for the first."""
+        with border():
+            kept = await self.client.get(request)
+        with _readable(request):
+            return int(kept.split()[0]) if kept else None
 
     async def _write(self, name: str, *, keys: dict[str, str], arguments: dict[str, Any]) -> list[Any]:
         """Run a changing script, again after a lost connection; an outcome that was unknown once stays unknown."""
@@ -414,3 +480,27 @@ class InstanceStore:
 
 def _connection_lost(error: BaseException) -> bool:
     return isinstance(error, Unavailable) and str(error).startswith("Redis is away")
+
+
+def _refusal(id: str, record: Record | None, if_revision: int | None) -> HopperError | None:
+    """Why an update that asks for a revision cannot be made of this record."""
+    if record is None:
+        return NotFound(f"there is no instance '{id}'")
+    if if_revision is not None and record.revision != if_revision:
+        return PreconditionFailed(f"instance '{id}' is at revision {record.revision}, not {if_revision}")
+    return None
+
+
+def _id_of(scope: str, token: str) -> str:
+    """The id that a registration without one gets by its request token, so that a repeat gets the same."""
+    digest = int.from_bytes(hashlib.sha256(token.encode()).digest()[:8])
+    return f"{scope}-{''.join(_ALPHABET[digest // len(_ALPHABET) ** place % len(_ALPHABET)] for place in range(8))}"
+
+
+@contextmanager
+def _readable(key: str) -> Iterator[None]:
+    """Read what Redis holds at a key; what is not of Hopper's making raises `StoreFault`."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreFault(f"the key {key} holds what Hopper cannot read: {error!r}") from error

@@ -1,6 +1,7 @@
 """What the monitor asks of Redis: probes, pulses, verdicts, holds and notifications."""
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,14 +45,24 @@ class Lapse:
 
 
 class SurveillanceStore:
-    """The monitor's door to Redis. Pulses have a connection of their own, whose reconnects are counted."""
+    """The monitor's door to Redis. Pulses have a connection of their own, whose reconnects are counted.
+
+    It waits for nothing longer than half the lease: who still tries to connect to a Redis that works again judges late.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys = Keys(settings.namespace)
         self.connects = ConnectCount()
-        self._pulse_client: Any = command_client(settings, connections=1, connects=self.connects)
-        self._client: Any = command_client(settings, connections=_POOL)
+        limit_s = settings.lease_ms / 2000
+        prompt = settings.model_copy(
+            update={
+                "connect_timeout_s": min(settings.connect_timeout_s, limit_s),
+                "command_timeout_s": min(settings.command_timeout_s, limit_s),
+            }
+        )
+        self._pulse_client: Any = command_client(prompt, connections=1, connects=self.connects)
+        self._client: Any = command_client(prompt, connections=_POOL)
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
@@ -70,7 +81,13 @@ class SurveillanceStore:
 
     async def drop_pulse_connection(self) -> None:
         """Close the pulses' connection: an answer that came too late must not be taken for the next one."""
-        await self._pulse_client.connection_pool.disconnect()
+        with contextlib.suppress(redis.exceptions.RedisError, OSError):
+            await self._pulse_client.connection_pool.disconnect()
+
+    async def drop_idle_connections(self) -> None:
+        """Close what nobody uses just now: after a restart of the server it is dead, and would fail its next user."""
+        with contextlib.suppress(redis.exceptions.RedisError, OSError):
+            await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def resign(self, monitor_id: str) -> None:
         """Give the lease back, if held."""
@@ -180,7 +197,7 @@ class SurveillanceStore:
             raise convert(error) from error
         return flags + missing
 
-    async def notifications(self, *, ping_s: float = 5.0) -> AsyncIterator[tuple[str, str]]:
+    async def notifications(self, *, ping_s: float = 5.0) -> AsyncGenerator[tuple[str, str], None]:
         """Ids of heartbeats with what befell them: `expired` or `evicted`, as Redis tells. A hint, no more.
 
         Pings the connection after every `ping_s` of silence. Raises `Unavailable` where it broke or hangs.
@@ -207,7 +224,7 @@ class SurveillanceStore:
                         raise Unavailable("the subscription was replaced")
                     subscribed = True
                 elif message["type"] == "pmessage" and message["data"] in (b"expired", b"evicted"):
-                    id = self.keys.id_of_heartbeat(message["channel"].decode())
+                    id = self.keys.id_of_heartbeat(message["channel"].decode(errors="replace"))
                     if id is not None:
                         yield id, message["data"].decode()
         finally:

@@ -1,5 +1,6 @@
 """Routes of instances: read, registered, changed, moved, removed."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -8,12 +9,22 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from hopper.api.answers import answer, etag, freshness, if_revision, list_answer, read_body, read_json
+from hopper.api.answers import (
+    answer,
+    etag,
+    freshness,
+    if_revision,
+    is_known,
+    list_answer,
+    read_body,
+    read_json,
+    request_token,
+)
 from hopper.api.queries import FILTERS, PAGING, Query
 from hopper.errors import Invalid, NotFound
 from hopper.instance.discovery import DEFAULT_SORT, page_of
 from hopper.instance.registry import InstanceRegistry
-from hopper.model.heartbeat import parse_heartbeat, seconds_of
+from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, parse_heartbeat, seconds_of
 from hopper.model.record import Record
 from hopper.model.spec import parse_spec
 from hopper.model.state import Verb
@@ -37,12 +48,10 @@ class InstanceRoutes:
         one = "/instances/{id}"
         return [
             Route(one, _OneInstance(self), methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"]),
-            Route("/instances", self.all, methods=["GET"]),
-            Route("/instances", self.register, methods=["POST"]),
+            _route("/instances", GET=self.all, POST=self.register),
             Route(f"{one}/heartbeat", self.heartbeat, methods=["PUT"]),
             Route(f"{one}/health", self.health, methods=["GET"]),
-            Route(f"{one}/parent", self.link, methods=["PUT"]),
-            Route(f"{one}/parent", self.unlink, methods=["DELETE"]),
+            _route(f"{one}/parent", PUT=self.link, DELETE=self.unlink),
             Route(f"{one}/children", self.children, methods=["GET"]),
             Route(f"{one}/ancestors", self.ancestors, methods=["GET"]),
             Route(f"{one}/descendants", self.descendants, methods=["GET"]),
@@ -67,7 +76,7 @@ class InstanceRoutes:
         await freshness(self._registry, request, consistent=query.flag("consistent"))
         record = self._require(request.path_params["id"])
         tag = etag(self.view, record)
-        if tag in [known.strip() for known in request.headers.get("if-none-match", "").split(",")]:
+        if is_known(self.view, record, request):
             return answer(self.view, b"", status=304, headers={"ETag": tag})
         if fields is not None:
             return answer(self.view, {name: getattr(record, name) for name in fields}, headers={"ETag": tag})
@@ -107,7 +116,7 @@ class InstanceRoutes:
         takeover = query.choice("takeover", Takeover) or Takeover.ALWAYS
         spec = parse_spec(await read_json(request))
         done = await self._registry.lifecycle.register(
-            spec, takeover=takeover, token=request.headers.get("idempotency-key"), actor=ACTOR
+            spec, takeover=takeover, token=request_token(request), actor=ACTOR
         )
         record = await self._registry.at(done.id, done.revision)
         key = self._registry.store.keys.heartbeat(done.id)
@@ -131,7 +140,7 @@ class InstanceRoutes:
             id,
             await read_json(request),
             if_revision=if_revision(self.view, request),
-            token=request.headers.get("idempotency-key"),
+            token=request_token(request),
             actor=ACTOR,
         )
         return self._answer(await self._registry.at(id, revision))
@@ -146,7 +155,7 @@ class InstanceRoutes:
         revision = await self._registry.deregister(
             id,
             if_revision=if_revision(self.view, request),
-            token=request.headers.get("idempotency-key"),
+            token=request_token(request),
             reason="operator",
             actor=ACTOR,
         )
@@ -182,12 +191,14 @@ class InstanceRoutes:
         return self._answer(record)
 
     async def heartbeat(self, request: Request) -> Response:
-        """One heartbeat. What its value has wrong is told, and it counts all the same."""
+        """One heartbeat. What its value has wrong is told, and it counts all the same; one over 4 KiB is not kept."""
         Query(request.query_params)
         value = await read_body(request)
         id = request.path_params["id"]
-        expires_at_ms = await self._registry.heartbeat(id, value)
         problems = parse_heartbeat(value).problems
+        if len(value) > MAX_HEARTBEAT_BYTES:
+            value = orjson.dumps({"problem": problems[0]})
+        expires_at_ms = await self._registry.heartbeat(id, value)
         return answer(self.view, {"id": id, "expires_at_ms": expires_at_ms, "problems": problems})
 
     def _answer(self, record: Record) -> Response:
@@ -245,6 +256,15 @@ class _OneInstance:
             (b"etag", etag(view, record).encode()),
             (b"content-length", b"%d" % len(body)),
         ]
+
+
+def _route(path: str, **endpoints: Callable[[Request], Awaitable[Response]]) -> Route:
+    """One route for all methods of a path, so that a refusal of another method names them all."""
+
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return Route(path, endpoint, methods=list(endpoints))
 
 
 def _plain(headers: list[tuple[bytes, bytes]]) -> bool:

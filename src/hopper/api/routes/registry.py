@@ -11,11 +11,10 @@ from hopper.api.answers import answer, freshness, list_answer
 from hopper.api.queries import FILTERS, PAGING, Query
 from hopper.api.routes.instances import InstanceRoutes
 from hopper.errors import Unavailable
-from hopper.instance.discovery import DEFAULT_SORT, Sample, discover, page_of, sample
+from hopper.instance.discovery import DEFAULT_SORT, Sample, discover, in_service_unless_told, page_of, sample
 from hopper.instance.health import MAX_HEARTBEATS
 from hopper.instance.registry import InstanceRegistry
 from hopper.instance.topology import Format, draw, topology
-from hopper.model.heartbeat import parse_heartbeat
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 
@@ -48,7 +47,7 @@ class RegistryRoutes:
     async def discover(self, request: Request) -> Response:
         """Instances in service, unless `available=false`; those that can take a child; in the order to try them."""
         query = Query(request.query_params, FILTERS, PAGING, {"consistent", "can_parent", "select"})
-        selector = query.selector(available=lambda given: None if given is False else True)
+        selector = in_service_unless_told(query.selector())
         can_parent, how = query.choice("can_parent", Scope), query.choice("select", Sample)
         limit, fields = query.limit(), query.fields()
         await freshness(self._registry, request, consistent=query.flag("consistent"))
@@ -60,14 +59,15 @@ class RegistryRoutes:
         return list_answer(self._view, page.records, next_cursor=page.next_cursor, fields=fields)
 
     async def _sample(self, found: list[Record], how: Sample, can_parent: Scope | None) -> list[Record]:
-        """Load is the number of children for a parent, else active tasks and queue depth as just reported."""
+        """Load is the number of children for a parent, else active tasks and queue depth as just reported.
+
+        Nobody's load is known while Redis is away: the order is then a random one.
+        """
         loads: dict[str, float] = {}
         if how is Sample.LEAST_LOADED and can_parent is None:
             found = found[:MAX_HEARTBEATS]
-            values = await self._registry.store.read_heartbeats([record.id for record in found])
-            for record, value in zip(found, values, strict=True):
-                metrics = parse_heartbeat(value or b"")
-                loads[record.id] = (metrics.active_tasks or 0) + (metrics.queue_depth or 0)
+            for report in await self._registry.reports.detail(found):
+                loads[report.id] = sum(report.metrics.get(name, 0) for name in ("active_tasks", "queue_depth"))
         count = self._view.replica.count
         return sample(found, how, load=lambda record: loads.get(record.id, count("parent", record.id)))
 
@@ -117,7 +117,7 @@ class Readiness:
     async def readyz(self, _: Request) -> Response:
         """Whether reads can be answered."""
         if not self._view.loaded.is_set():
-            raise Unavailable("the view has not loaded yet")
+            raise Unavailable(f"the view has not loaded yet{f': {self._view.trouble}' if self._view.trouble else ''}")
         status = "ok" if self._view.complete else "degraded"
         document = {"status": status, "revision": self._view.revision, "stale_ms": self._view.stale_ms}
         return answer(self._view, document)
