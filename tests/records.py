@@ -18,7 +18,7 @@ IDS = st.from_regex(r"[a-z0-9]([a-z0-9._-]{0,8}[a-z0-9])?", fullmatch=True)
 NAMES = st.text(
     st.characters(codec="utf-8", categories=["L", "N", "P", "S"], exclude_characters="*?["), min_size=1, max_size=8
 )
-INTEGERS = st.integers(0, 2**53)
+INTEGERS = st.integers(0, 10**15 - 1)
 MAYBE = st.none() | INTEGERS
 NUMBERS = st.floats(0, 1e9)
 PLACES = st.sampled_from(["web:80", "[::1]:80", "http://web/", "unix:///run/x", "a://{b}"])

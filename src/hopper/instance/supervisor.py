@@ -126,7 +126,8 @@ class Supervisor:
             ending = tasks.create_task(self._end_when_asked(group))
             code = exit_code(await group.process.wait())
             telling.cancel()
-            ending.cancel()
+            if not self._asked.is_set():
+                ending.cancel()  # else the rest of the group has the rest of its time
         self._logger.info("run.ended", code=code)
         return code
 

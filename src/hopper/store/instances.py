@@ -186,8 +186,7 @@ class InstanceStore:
                 if answered is not None:
                     return answered
                 raise refusal or NotFound(f"there is no instance '{id}'")
-            spec = change(record)
-                spec = spec.completed(ttl_ms=self.settings.ttl_ms)
+            spec = change(record).completed(ttl_ms=self.settings.ttl_ms)
             (revision,) = await self._write(
                 "update",
                 keys={"record": self.keys.record(id), "names": self.keys.names, "request": request},
