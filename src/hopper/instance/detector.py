@@ -103,8 +103,8 @@ class FailureDetector:
     # -- probing ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Probe whatever is due, tick by tick; ends by cancellation."""
-        tick_s = self._settings.tick_ms / 1000
+        """Probe whatever is due, at the beginning of each tick; ends by cancellation."""
+        tick_ms = self._settings.tick_ms
         by_ttl = attrgetter("ttl_ms")
         while True:
             due = list(self.fleet.wheel.pop_due(local_ms()))
@@ -112,7 +112,7 @@ class FailureDetector:
                 due.sort(key=by_ttl)
                 for start in range(0, len(due), self._settings.probe_batch):
                     await self._probe(due[start : start + self._settings.probe_batch])
-            await asyncio.sleep(tick_s)
+            await asyncio.sleep((tick_ms - local_ms() % tick_ms) / 1000)
 
     async def _probe(self, due: Sequence[Watch]) -> None:
         runs: list[int] = []
