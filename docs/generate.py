@@ -37,7 +37,10 @@ KEYS = {
     "P:holds": ("hash", "the hold in force, and why"),
     "P:restarts:ID": ("hash", "reserved for the restart ledger"),
     "P:claims": ("zset", "reserved for claims"),
-    "P:request:TOKEN": ("string, 60 s", "the answer given to a write, for its repeat"),
+    "P:request:TOKEN": (
+        "string, 60 s",
+        "the answer given to a write, for its repeat; REST adds method and id to the token",
+    ),
 }
 
 EVENTS = {

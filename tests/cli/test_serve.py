@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from cli.commands import Command, Hopper, Spawn, processes_of
-from hopper.store.client import without_password
 from hopper.config import Settings
 from hopper.model.health import Health
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
+from hopper.store.client import without_password
 from hopper.store.instances import InstanceStore
 from servers import RedisServer, free_port
 from waiting import wait_until

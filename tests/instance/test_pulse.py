@@ -12,7 +12,7 @@ from hopper.errors import NewerSchema, NotLeader, StoreFault, Unavailable
 from hopper.instance import pulse as pulse_module
 from hopper.instance.pulse import Pulse
 from hopper.store.client import ConnectCount
-from hopper.store.instances import Position
+from hopper.store.reading import Position
 from hopper.store.surveillance import PulseAnswer
 
 ME, OTHER = "monitor-me", "monitor-other"

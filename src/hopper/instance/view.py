@@ -16,8 +16,9 @@ from hopper.errors import Compacted, HopperError, StoreFault, Unavailable
 from hopper.instance.difference import difference
 from hopper.instance.replica import Replica
 from hopper.model.event import Event
-from hopper.store.instances import InstanceStore, Position
+from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
+from hopper.store.reading import Position
 
 __all__ = ["RegistryView"]
 
