@@ -620,7 +620,7 @@ async def test_a_name_is_found_in_its_scope_only(store):
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 6, 11])
 async def test_a_snapshot_has_every_record_once_in_the_order_of_creation(count, store, monkeypatch):
-    monkeypatch.setattr("hopper.store.instances._READ_BATCH", 5)
+    monkeypatch.setattr("hopper.store.reading._READ_BATCH", 5)
     ids = [f"p{(i * 7919) % 100003}" for i in range(count)]
     for id in ids:
         await store.register(spec("project", id))
@@ -630,7 +630,7 @@ async def test_a_snapshot_has_every_record_once_in_the_order_of_creation(count, 
 
 
 async def test_a_snapshot_leaves_out_what_is_removed_meanwhile(store, monkeypatch):
-    monkeypatch.setattr("hopper.store.instances._READ_BATCH", 5)
+    monkeypatch.setattr("hopper.store.reading._READ_BATCH", 5)
     for i in range(6):
         await store.register(spec("project", f"p{i}"))
     seen = []

@@ -15,6 +15,9 @@ from hopper.store.surveillance import PulseAnswer, SurveillanceStore
 
 __all__ = ["Pulse", "local_ms"]
 
+_LEADERSHIP = "leadership"
+"""The reason of the hold with which every leader begins."""
+
 
 def local_ms() -> float:
     """The local monotonic clock in milliseconds."""
@@ -107,7 +110,8 @@ class Pulse:
             self.holds.start(self._good_ms)
             self._unlogged = (reason, self._good_ms)
             if self.leads:
-                self._logger.warning("pulse.hold", reason=reason)
+                told = self._logger.info if reason == _LEADERSHIP else self._logger.warning
+                told("pulse.hold", reason=reason)
 
     def step_down(self) -> None:
         """Another monitor leads, as a script has told: judge no more until the lease is ours again."""
@@ -145,7 +149,7 @@ class Pulse:
             self.step_down()
         elif answer.taken or not self.leads:
             self.leads = True
-            self._begin_hold("leadership")
+            self._begin_hold(_LEADERSHIP)
             self._logger.info("pulse.leads")
             self._on_lead()
         return self.leads
