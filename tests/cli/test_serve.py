@@ -38,6 +38,12 @@ def monitors_of(directory: Path) -> list[int]:
     return [pid for pid, words in processes_of(directory).items() if "hopper monitor" in words]
 
 
+async def test_once_it_answers_somebody_watches_over_those_who_register(spawn: Spawn, settings: Settings) -> None:
+    serving = await spawn("serve", settings=settings)
+    health = await asyncio.to_thread(get, f"{await origin_of(serving)}/api/v1/registry/health")
+    assert health.json()["monitor"] is not None
+
+
 async def test_without_redis_it_serves_with_the_embedded_valkey_and_says_where(spawn: Spawn, tmp_path: Path) -> None:
     serving = await spawn("serve")
     assert await serving.line() == "Hopper serves namespace 'default'"

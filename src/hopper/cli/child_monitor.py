@@ -8,11 +8,14 @@ import sys
 import structlog
 
 from hopper.config import Settings
+from hopper.errors import HopperError
+from hopper.store.instances import InstanceStore
 
-__all__ = ["ChildMonitor"]
+__all__ = ["ChildMonitor", "led"]
 
 _PAUSE_S = 1.0
 """Seconds between the death of a monitor and the start of the next."""
+_LOOK_S = 0.05
 _END_S = 2.5
 """Seconds a monitor has to give its leadership back before it is killed."""
 
@@ -55,6 +58,28 @@ class ChildMonitor:
             "HOPPER_NAMESPACE": self._settings.namespace,
             "HOPPER_DATA_DIR": str(self._settings.data_dir),
         }
+
+
+async def led(settings: Settings) -> None:
+    """Wait until a living monitor leads: its lease is taken or renewed before our eyes.
+
+    Who registers from then on is watched from the beginning. Waits for the lease of a dead monitor and a second more at
+    the most, and not at all where Redis is away.
+    """
+    store = InstanceStore(settings)
+    seen: tuple[str | None, int] | None = None
+    try:
+        async with asyncio.timeout(settings.lease_ms / 1000 + 1):
+            while True:
+                leader, left_ms = await store.lease()
+                if leader is not None and seen is not None and (leader != seen[0] or left_ms > seen[1]):
+                    return
+                seen = leader, left_ms
+                await asyncio.sleep(_LOOK_S)
+    except (HopperError, TimeoutError) as error:
+        structlog.get_logger().warning("serve.not_led", namespace=settings.namespace, detail=str(error))
+    finally:
+        await store.aclose()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -18,6 +18,7 @@ from hopper.errors import StoreFault
 if TYPE_CHECKING:
     import socket
 
+    from hopper.cli.server import Server
     from hopper.config import Settings
 
 __all__ = ["serve"]
@@ -63,7 +64,7 @@ async def _serve(settings: "Settings", listener: "socket.socket") -> None:
     server = Server(create_app(settings), announce=lambda: _announce(settings, listener))
     async with asyncio.TaskGroup() as tasks:
         monitor = tasks.create_task(ChildMonitor(settings).run(), name="monitor")
-        serving = tasks.create_task(server.serve(sockets=[listener]), name="api")
+        serving = tasks.create_task(_answer(server, listener, settings), name="api")
         try:
             await asyncio.shield(serving)
         finally:
@@ -72,6 +73,15 @@ async def _serve(settings: "Settings", listener: "socket.socket") -> None:
             await serving
     if not server.started:
         raise StoreFault("the API did not start: the log above says why")
+
+
+async def _answer(server: "Server", listener: "socket.socket", settings: "Settings") -> None:
+    """Answer requests once somebody watches over those who register."""
+    from hopper.cli.child_monitor import led
+
+    await led(settings)
+    if not server.should_exit:
+        await server.serve(sockets=[listener])
 
 
 @asynccontextmanager

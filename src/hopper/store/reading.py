@@ -108,6 +108,14 @@ class RecordReader:
                 monitor, holds = await pipe.execute()
         return monitor.decode() if monitor else None, {name.decode(): value for name, value in holds.items()}
 
+    async def lease(self) -> tuple[str | None, int]:
+        """Who leads the monitoring, None where nobody does, and for how many milliseconds more without a pulse."""
+        with border():
+            async with self.client.pipeline(transaction=False) as pipe:
+                pipe.get(self.keys.monitor).pttl(self.keys.monitor)
+                leader, left_ms = await pipe.execute()
+        return leader.decode() if leader else None, left_ms
+
     async def global_id(self) -> str | None:
         """The id of the Global, None where there is none."""
         with border():
