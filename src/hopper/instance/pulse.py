@@ -69,12 +69,12 @@ class Pulse:
             await self._resign()
 
     async def _resign(self) -> None:
-        if self.leads:
-            try:
-                async with asyncio.timeout(0.5):
-                    await self._surveillance.resign(self.monitor_id)
-            except (HopperError, TimeoutError) as error:
-                self._logger.info("pulse.not_resigned", detail=str(error))
+        """Give the lease back, also one that a pulse has taken whose answer never came."""
+        try:
+            async with asyncio.timeout(0.5):
+                await self._surveillance.resign(self.monitor_id)
+        except (HopperError, TimeoutError) as error:
+            self._logger.info("pulse.not_resigned", detail=str(error))
 
     async def confirm(self) -> bool:
         """One pulse, sent now: whether it was answered in time by a Redis that works, and this monitor leads.
