@@ -7,8 +7,9 @@ local function forbidden_parent(child_id, child_scope, parent_id, parent, siblin
   local wanted = PARENT_SCOPE[child_scope]
   if wanted ~= parent.scope then
     local rule = wanted and ('its parent is a ' .. wanted) or 'the global has no parent'
-    return refuse('SCOPE_RULE', "%s '%s' cannot have parent '%s', a %s: %s",
-      child_scope, child_id, parent_id, parent.scope, rule)
+    local article = parent.scope == 'orchestration' and 'an' or 'a'
+    return refuse('SCOPE_RULE', "%s '%s' cannot have parent '%s', %s %s: %s",
+      child_scope, child_id, parent_id, article, parent.scope, rule)
   end
   local limit = tonumber(parent.max_children or '')
   if limit and redis.call('SISMEMBER', siblings, child_id) == 0 and redis.call('SCARD', siblings) >= limit then

@@ -84,7 +84,7 @@ class Invalid(HopperError):
 
 
 class Malformed(Invalid):
-    """The input could not be read at all: broken JSON, a wrong content type."""
+    """The input could not be read at all: broken JSON."""
 
     code = "malformed"
     status = 400

@@ -226,3 +226,14 @@ async def test_keys_of_a_newer_version_are_said_to_every_reader(registry: Instan
         answer = await api.get(f"{PREFIX}/instances")
         assert (answer.status_code, answer.json()["code"]) == (500, "newer-schema")
         assert "upgrade" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("parameter", ["sort=name", "cursor=x"])
+async def test_an_answer_that_orders_by_itself_takes_neither_sort_nor_cursor(api: Any, parameter: str) -> None:
+    refused = await api.get(f"{PREFIX}/discover?select=random&{parameter}")
+    assert (refused.status_code, refused.json()["field"]) == (422, parameter.partition("=")[0])
+
+
+async def test_the_address_that_serve_prints_says_where_to_look(api: Any) -> None:
+    answer = await api.get(PREFIX)
+    assert (answer.status_code, answer.json()["instances"]) == (200, f"{PREFIX}/instances")

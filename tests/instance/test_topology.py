@@ -154,3 +154,10 @@ def test_a_name_cannot_break_out_of_a_drawing():
     assert mermaid == '  n0["a#34;#93;#59;#60;b#62;#35;quot#59;#38;#92;<br/>global · healthy"]:::healthy'
     dot = draw(topology(odd), Format.DOT).splitlines()[2]
     assert dot == '  "odd" [label="a\\"];<b>#quot;&\\\\\\nglobal healthy"];'
+
+
+def test_what_stands_under_a_record_that_cannot_be_read_is_shown_among_the_orphans() -> None:
+    replica = Replica()
+    replica.put(Record(id="run", name="run", scope=Scope.ORCHESTRATION, parent_id="broken", revision=1))
+    replica.unreadable["broken"] = "its scope is none"
+    assert [node.record.id for node in topology(replica).orphans] == ["run"]

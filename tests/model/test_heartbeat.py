@@ -109,3 +109,8 @@ def test_metrics_that_are_too_large_or_no_json_are_refused():
 @pytest.mark.parametrize(("ttl_ms", "seconds"), [(1000, 1), (1001, 2), (1999, 2), (15000, 15), (86_400_000, 86_400)])
 def test_a_setex_in_whole_seconds_lasts_at_least_the_ttl(ttl_ms, seconds):
     assert seconds_of(ttl_ms) == seconds
+
+
+def test_a_heartbeat_may_tell_of_a_problem_of_its_own():
+    metrics = parse_heartbeat(b'{"problem": "the disk is full", "active_tasks": 1}')
+    assert (metrics.problems, metrics.active_tasks, metrics.other) == (("the disk is full",), 1, {})

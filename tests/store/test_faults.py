@@ -10,7 +10,7 @@ from hopper.config import Settings
 from hopper.errors import BY_LUA_CODE, HopperError, StoreFault, Unavailable
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
-from hopper.store.faults import border, convert
+from hopper.store.faults import border, convert, reading
 from hopper.store.instances import InstanceStore
 from servers import free_port
 from waiting import wait_until
@@ -182,3 +182,9 @@ async def test_a_server_that_refuses_writes_has_applied_nothing(commands, kind, 
 async def test_a_database_that_does_not_exist_is_a_fault_and_no_driver_error(private_server):
     with pytest.raises(StoreFault, match="DB index is out of range"):
         await registered(private_server.url.removesuffix("/0") + "/99")
+
+
+def test_a_read_that_was_lost_leaves_no_outcome_unknown():
+    with pytest.raises(Unavailable, match="Redis is away") as raised, reading():
+        raise faults.ConnectionError("Connection closed by server.")
+    assert raised.value.outcome == "not-applied"

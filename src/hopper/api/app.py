@@ -33,6 +33,7 @@ def create_app(settings: Settings | None = None, *, registry: InstanceRegistry |
 
     return Starlette(
         routes=[
+            Route(PREFIX, _index, methods=["GET"]),
             *RegistryRoutes(served).routes(),
             Route("/livez", livez, methods=["GET"]),
             Route("/readyz", Readiness(served).readyz, methods=["GET"]),

@@ -58,7 +58,9 @@ class Lifecycle:
             spec = parse_spec({"scope": record.scope, **document} if isinstance(document, dict) else document)
             for name, value in (("id", spec.id), ("scope", spec.scope)):
                 if value is not None and value != getattr(record, name):
-                    raise Invalid(f"{name} is {value!r}, and that of '{id}' cannot change", field=name, value=value)
+                    raise Invalid(
+                        f"{name} is {str(value)!r}, and that of '{id}' cannot change", field=name, value=value
+                    )
             for name in ("parent_id", "state"):
                 if name in document and document[name] != getattr(record, name):
                     raise Invalid(f"{name!r} is not changed by an update", field=name, value=document[name])

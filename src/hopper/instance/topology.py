@@ -79,6 +79,9 @@ def topology(replica: Replica, *, root: str | None = None, depth: int | None = N
         return Topology(_node(replica, record, depth), [])
     top = replica.records.get(replica.global_id) if replica.global_id else None
     orphans = [_node(replica, record, depth) for record in replica.orphans()]
+    if replica.unreadable:  # what stands under a record that cannot be read is not lost with it
+        stranded = (record for record in replica.records.values() if record.parent_id in replica.unreadable)
+        orphans += [_node(replica, record, depth) for record in stranded]
     return Topology(_node(replica, top, depth) if top else None, orphans)
 
 

@@ -13,7 +13,10 @@ MAX_HEARTBEAT_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The metrics of one heartbeat; all optional. `problems` says what could not be used, one sentence each."""
+    """The metrics of one heartbeat; all optional.
+
+    `problems` says what could not be used, one sentence each; a heartbeat may bring one of its own as `problem`.
+    """
 
     active_tasks: int | None = None
     queue_depth: int | None = None
@@ -65,7 +68,9 @@ def parse_heartbeat(value: bytes) -> Metrics:
     other: dict[str, Any] = {}
     problems: list[str] = []
     for name, content in document.items():
-        if name not in _RULES:
+        if name == "problem" and isinstance(content, str):
+            problems.append(content)
+        elif name not in _RULES:
             other[name] = content
         elif (problem := _problem(name, content)) is not None:
             problems.append(problem)

@@ -146,6 +146,8 @@ def _invalid(error: ValidationError) -> Invalid:
     if first["type"] in {"missing", "missing_argument"}:
         return Invalid(f"field {name!r} is missing", field=name, value=None)
     reason = first["msg"].removeprefix("Value error, ")
+    for theirs, ours in (("a valid tuple", "a list"), ("a valid dictionary", "an object")):
+        reason = reason.replace(theirs, ours)
     return Invalid(f"{name} is {_shown(value)}: {reason[0].lower()}{reason[1:]}", field=name, value=value)
 
 

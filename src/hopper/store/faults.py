@@ -7,7 +7,7 @@ import redis.exceptions
 
 from hopper.errors import BY_LUA_CODE, HopperError, StoreFault, Unavailable
 
-__all__ = ["border", "convert"]
+__all__ = ["border", "convert", "reading"]
 
 _NOT_NOW = ("OOM", "READONLY", "LOADING", "MISCONF", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS")
 """Replies by which Redis refuses a write for now; the scripts write their event first, so nothing was applied."""
@@ -56,3 +56,14 @@ def border() -> Iterator[None]:
         yield
     except (redis.exceptions.RedisError, OSError) as error:
         raise convert(error) from error
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """The same for a block that changes nothing, so that no outcome is unknown."""
+    try:
+        with border():
+            yield
+    except Unavailable as error:
+        error.outcome = "not-applied"
+        raise

@@ -15,7 +15,7 @@ from hopper.config import Settings
 from hopper.errors import StoreFault
 from hopper.model.record import Record
 from hopper.store.client import command_client
-from hopper.store.faults import border, convert
+from hopper.store.faults import convert, reading
 from hopper.store.keys import Keys
 from hopper.store.scripts import script
 
@@ -52,7 +52,7 @@ class RecordReader:
 
         Call it after every reconnect. Raises `NewerSchema` where a newer version wrote the keys.
         """
-        with border():
+        with reading():
             run = await self._run_id()
             epoch, revision, now_ms = await script("open")(
                 self.client,
@@ -71,7 +71,7 @@ class RecordReader:
 
     async def position(self) -> Position:
         """The epoch and the last revision, read at once."""
-        with border():
+        with reading():
             epoch, revision = await self.client.mget(self.keys.epoch, self.keys.revision)
         with readable(self.keys.revision):
             return Position((epoch or b"").decode(), int(revision or 0))
@@ -80,7 +80,7 @@ class RecordReader:
 
     async def read(self, id: str) -> Record | None:
         """The record as it stands in Redis now, None where there is none. `StoreFault` where it is not one of ours."""
-        with border():
+        with reading():
             values = await self.client.hgetall(self.keys.record(id))
         with readable(self.keys.record(id)):
             return Record.from_hash(values) if values else None
@@ -89,12 +89,12 @@ class RecordReader:
         """The values of up to 1,000 heartbeats in one MGET, None for a lapsed one."""
         if not ids:
             return []
-        with border():
+        with reading():
             return list(await self.client.mget([self.keys.heartbeat(id) for id in ids]))
 
     async def read_heartbeat(self, id: str) -> tuple[bytes | None, int]:
         """The value of one heartbeat and its remaining milliseconds, negative for a lapsed one."""
-        with border():
+        with reading():
             async with self.client.pipeline(transaction=False) as pipe:
                 pipe.get(self.keys.heartbeat(id)).pttl(self.keys.heartbeat(id))
                 value, left_ms = await pipe.execute()
@@ -102,7 +102,7 @@ class RecordReader:
 
     async def surveillance(self) -> tuple[str | None, dict[str, bytes]]:
         """Who leads the monitoring, None where nobody does, and the hold and guards in force as JSON."""
-        with border():
+        with reading():
             async with self.client.pipeline(transaction=False) as pipe:
                 pipe.get(self.keys.monitor).hgetall(self.keys.holds)
                 monitor, holds = await pipe.execute()
@@ -110,7 +110,7 @@ class RecordReader:
 
     async def lease(self) -> tuple[str | None, int]:
         """Who leads the monitoring, None where nobody does, and for how many milliseconds more without a pulse."""
-        with border():
+        with reading():
             async with self.client.pipeline(transaction=False) as pipe:
                 pipe.get(self.keys.monitor).pttl(self.keys.monitor)
                 leader, left_ms = await pipe.execute()
@@ -118,25 +118,25 @@ class RecordReader:
 
     async def global_id(self) -> str | None:
         """The id of the Global, None where there is none."""
-        with border():
+        with reading():
             found = await self.client.get(self.keys.globe)
         return found.decode() if found else None
 
     async def read_name(self, scope: str, name: str) -> str | None:
         """The id that has a name in a scope."""
-        with border():
+        with reading():
             found = await self.client.hget(self.keys.names, f"{scope}:{name}")
         return found.decode() if found else None
 
     async def of_scope(self, scope: str) -> list[Record]:
         """Every record of one scope, found by its names: of use where a scope has few among many."""
         ids: list[str] = []
-        with border():
+        with reading():
             async for _, id in self.client.hscan_iter(self.keys.names, match=f"{scope}:*", count=1000):
                 ids.append(id.decode())
         found: list[Record] = []
         for start in range(0, len(ids), _READ_BATCH):
-            with border():
+            with reading():
                 async with self.client.pipeline(transaction=False) as pipe:
                     for id in ids[start : start + _READ_BATCH]:
                         pipe.hgetall(self.keys.record(id))
@@ -153,7 +153,7 @@ class RecordReader:
         """
         last = 0
         while True:
-            with border():
+            with reading():
                 members = await self.client.zrange(
                     self.keys.instances, f"({last}", "+inf", byscore=True, offset=0, num=_READ_BATCH, withscores=True
                 )

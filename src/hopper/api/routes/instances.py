@@ -264,6 +264,7 @@ def _route(path: str, **endpoints: Callable[[Request], Awaitable[Response]]) -> 
     async def endpoint(request: Request) -> Response:
         return await endpoints["GET" if request.method == "HEAD" else request.method](request)
 
+    endpoint.endpoints = endpoints  # type: ignore[attr-defined] # for whoever lists the routes
     return Route(path, endpoint, methods=list(endpoints))
 
 

@@ -10,7 +10,7 @@ from starlette.routing import Mount, Route
 from hopper.api.answers import answer, freshness, list_answer
 from hopper.api.queries import FILTERS, PAGING, Query
 from hopper.api.routes.instances import InstanceRoutes
-from hopper.errors import Unavailable
+from hopper.errors import Invalid, Unavailable
 from hopper.instance.discovery import DEFAULT_SORT, Sample, discover, in_service_unless_told, page_of, sample
 from hopper.instance.health import MAX_HEARTBEATS
 from hopper.instance.registry import InstanceRegistry
@@ -53,6 +53,9 @@ class RegistryRoutes:
         await freshness(self._registry, request, consistent=query.flag("consistent"))
         found = discover(self._view.replica, selector, can_parent=can_parent)
         if how is not None:
+            for name in ("cursor", "sort"):
+                if query.one(name) is not None:
+                    raise Invalid(f"{name} does not go with select, which orders by itself", field=name, value=name)
             chosen = await self._sample(found, how, can_parent)
             return list_answer(self._view, chosen[:limit], next_cursor=None, fields=fields)
         page = page_of(found, sort=query.one("sort") or DEFAULT_SORT, limit=limit, cursor=query.one("cursor"))
