@@ -32,8 +32,6 @@ ROUNDS = 10 if LONG else 1
 COUNT = 300
 TTL_MS = 3_000 if LONG else 2_000
 SCALE = TTL_MS / 3_000
-LEASE_MS = 2_000
-"""For so long a standby may follow a leader that died in a stall: its last pulse is carried out when Redis goes on."""
 BEFORE, DURING = "stops-before", "stops-during"
 
 
@@ -198,8 +196,7 @@ def test_the_hold_is_in_the_log_from_its_start_to_its_end_and_none_stays_when(fa
     stage = outcomes[fault]
     started, ended = stage.of_type(EventType.HOLD_STARTED), stage.of_type(EventType.HOLD_ENDED)
     assert [event.evidence for event in started] == [event.evidence for event in ended]
-    latest_ms = stage.ended_ms + LEASE_MS if len(stage.monitors) > 1 else stage.ended_ms
-    assert any(stage.began_ms - 1_000 < event.evidence["since_ms"] < latest_ms for event in started)
+    assert any(stage.began_ms - 1_000 < event.evidence["since_ms"] < stage.ended_ms for event in started)
 
 
 # -- prompt in every case ----------------------------------------------------------------------------------------------
@@ -209,30 +206,31 @@ LATE_MS = 50 if LONG else 400
 """What 99 of 100 verdicts may be late: as promised on an idle machine, and some more where others work."""
 
 
-def refuse_config(settings: Settings, server: RedisServer) -> None:
-    """Nothing: the server was started without CONFIG."""
+async def leave_as_it_is(server: RedisServer) -> None:
+    """Nothing: what is lame was so when the server was started, or is nothing at all."""
 
 
-def kill_subscriptions(settings: Settings, server: RedisServer) -> None:
+async def kill_subscriptions(server: RedisServer) -> None:
     with server.connect() as direct:
-        assert direct.execute_command("CLIENT KILL TYPE pubsub") >= 1
+        await wait_until(lambda: direct.execute_command("CLIENT KILL TYPE pubsub") >= 1)
 
 
-def forget_notifications(settings: Settings, server: RedisServer) -> None:
+async def forget_notifications(server: RedisServer) -> None:
     with server.connect() as direct:
+        await wait_until(lambda: direct.pubsub_numpat() >= 1)
         direct.config_set("notify-keyspace-events", "")
 
 
-def deny_config(settings: Settings, server: RedisServer) -> None:
+async def deny_config(server: RedisServer) -> None:
     with server.connect() as direct:
         direct.execute_command("ACL SETUSER default -config -subscribe -psubscribe")
 
 
-LAMENESS: dict[str, tuple[tuple[str, ...], Callable[[Settings, RedisServer], None]]] = {
-    "notifications are there": ((), refuse_config),
+LAMENESS: dict[str, tuple[tuple[str, ...], Callable[[RedisServer], Awaitable[None]]]] = {
+    "notifications are there": ((), leave_as_it_is),
     "the subscription was killed": ((), kill_subscriptions),
     "notifications were switched off": ((), forget_notifications),
-    "CONFIG has another name": (("--rename-command", "CONFIG", ""), refuse_config),
+    "CONFIG has another name": (("--rename-command", "CONFIG", ""), leave_as_it_is),
     "CONFIG and SUBSCRIBE are forbidden": ((), deny_config),
 }
 
@@ -244,10 +242,10 @@ async def test_detection_is_as_prompt_when(options, spoil, tmp_path):
         async with contextlib.aclosing(InstanceStore(settings)) as store:
             await store.open()
             if spoil is deny_config:
-                spoil(settings, server)
+                await spoil(server)
             with MonitorProcess(settings, log=tmp_path / "monitor.log") as monitor:
                 await monitor.until_settled(store)
-                spoil(settings, server)
+                await spoil(server)
                 for number in range(DEATHS):
                     await store.register(InstanceSpec(id=f"web-{number}", scope=Scope.PROJECT, ttl_ms=1_000))
                     await asyncio.sleep(0.02)

@@ -142,6 +142,35 @@ async def test_a_standby_that_takes_over_holds_since_its_last_good_pulse(pulse, 
     assert pulse.holds.owed_ms(now_ms, 3_000, now_ms) == 0
 
 
+async def test_a_standby_logs_the_stall_in_which_its_leader_died(pulse, redis):
+    redis.leader = OTHER
+    await pulse.confirm()
+    redis.way_ms = 1_200
+    await pulse.confirm()
+    redis.way_ms = 1
+    for _ in range(8):
+        await pulse.confirm()
+        redis.local_ms += 250
+    assert not pulse.holds.open
+    redis.leader = None
+    assert await pulse.confirm()
+    assert redis.calls == [("start", "Redis stood still for 1199 ms"), ("end", "Redis works")]
+
+
+async def test_a_standby_leaves_the_logging_of_a_stall_to_a_leader_that_outlived_it(pulse, redis):
+    redis.leader = OTHER
+    await pulse.confirm()
+    redis.way_ms = 1_200
+    await pulse.confirm()
+    redis.way_ms = 1
+    for _ in range(12):
+        await pulse.confirm()
+        redis.local_ms += 250
+    redis.leader = None
+    assert await pulse.confirm()
+    assert redis.calls == [("start", "leadership"), ("end", "Redis works")]
+
+
 async def test_a_leader_whose_lease_was_taken_follows(leading, redis, told):
     redis.leader = OTHER
     assert not await leading.confirm()

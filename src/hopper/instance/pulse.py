@@ -55,6 +55,7 @@ class Pulse:
         self._epoch: str | None = None
         self._good_ms = self._doubted_ms = local_ms()
         self._unlogged: tuple[str, float] | None = None
+        self._untold_until_ms = 0.0
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=monitor_id)
 
     async def run(self) -> None:
@@ -95,8 +96,7 @@ class Pulse:
             in_time = self._observe(answer, sent_ms)
             if not self._lead(answer):
                 if in_time:
-                    self._good_ms = sent_ms
-                    self.holds.end(sent_ms)
+                    self._stand_by(sent_ms)
                 return False
             return await self._settle(sent_ms, in_time=in_time)
 
@@ -108,10 +108,20 @@ class Pulse:
     def _begin_hold(self, reason: str) -> None:
         if not self.holds.open:
             self.holds.start(self._good_ms)
-            self._unlogged = (reason, self._good_ms)
+            if self._unlogged is None or reason != _LEADERSHIP:
+                self._unlogged = (reason, self._good_ms)
             if self.leads:
                 told = self._logger.info if reason == _LEADERSHIP else self._logger.warning
                 told("pulse.hold", reason=reason)
+
+    def _stand_by(self, sent_ms: float) -> None:
+        """A good pulse ends a standby's hold. For one lease it remains to be logged: the leader may have died in it."""
+        self._good_ms = sent_ms
+        if self.holds.open:
+            self.holds.end(sent_ms)
+            self._untold_until_ms = sent_ms + self._settings.lease_ms + self._settings.pulse_slow_ms
+        elif sent_ms > self._untold_until_ms:
+            self._unlogged = None
 
     def step_down(self) -> None:
         """Another monitor leads, as a script has told: judge no more until the lease is ours again."""
