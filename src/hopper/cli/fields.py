@@ -1,44 +1,26 @@
-"""The options that describe an instance, and those that choose instances."""
-
-# ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
+"""The options that describe an instance."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import typer
 
 from hopper.cli.numbers import seconds
 from hopper.errors import Invalid, Malformed
-from hopper.model.health import Health
 from hopper.model.scope import Scope
-from hopper.model.state import State
-
-if TYPE_CHECKING:
-    from hopper.model.selector import Selector
 
 __all__ = [
-    "AncestorFilter",
-    "HealthFilter",
     "IdOption",
-    "MetaFilter",
     "MetaOption",
-    "NameFilter",
     "NameOption",
-    "OrphanFilter",
-    "ParentFilter",
     "ParentOption",
-    "ScopeFilter",
     "ScopeOption",
-    "StateFilter",
-    "TagFilter",
     "TagOption",
     "TtlOption",
-    "VersionFilter",
     "WishOption",
     "pairs",
     "read_document",
-    "selector_of",
     "spec_document",
 ]
 
@@ -55,19 +37,6 @@ TtlOption = Annotated[
 WishOption = Annotated[
     list[str] | None,
     typer.Option("--wish", metavar="name=NAME|id=ID|tag=TAG", help="the parent to look for while it has none"),
-]
-
-ScopeFilter = Annotated[list[Scope] | None, typer.Option("--scope", case_sensitive=False, help="one of these")]
-StateFilter = Annotated[list[State] | None, typer.Option("--state", case_sensitive=False, help="one of these")]
-HealthFilter = Annotated[list[Health] | None, typer.Option("--health", case_sensitive=False, help="one of these")]
-TagFilter = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="all of these")]
-NameFilter = Annotated[str | None, typer.Option("--name", metavar="NAME", help="exact, or a glob like 'web-*'")]
-ParentFilter = Annotated[str | None, typer.Option("--parent", metavar="ID", help="the children of one")]
-AncestorFilter = Annotated[str | None, typer.Option("--ancestor", metavar="ID", help="all below one")]
-VersionFilter = Annotated[str | None, typer.Option("--version", metavar="VERSION", help="exactly this version")]
-MetaFilter = Annotated[list[str] | None, typer.Option("--meta", metavar="KEY=VALUE", help="all of these")]
-OrphanFilter = Annotated[
-    bool | None, typer.Option("--orphan/--no-orphan", help="those that lack a parent; those that do not")
 ]
 
 
@@ -135,25 +104,3 @@ def spec_document(
         **more,
     }
     return {**document, **{name: value for name, value in said.items() if value is not None}}
-
-
-def selector_of(
-    *,
-    scope: list[Scope] | None,
-    state: list[State] | None,
-    health: list[Health] | None,
-    tag: list[str] | None,
-    meta: list[str] | None,
-    **more: Any,
-) -> "Selector":
-    """The selector that the filters describe."""
-    from hopper.model.selector import Selector
-
-    return Selector(
-        scope=frozenset(scope or ()),
-        state=frozenset(state or ()),
-        health=frozenset(health or ()),
-        tags=frozenset(tag or ()),
-        metadata=pairs(meta, "meta"),
-        **more,
-    )

@@ -2,27 +2,22 @@
 
 # ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hopper.cli.connection import Connection
-from hopper.cli.fields import (
-    AncestorFilter,
-    HealthFilter,
-    MetaFilter,
-    NameFilter,
-    OrphanFilter,
-    ParentFilter,
-    ScopeFilter,
-    StateFilter,
-    TagFilter,
-    VersionFilter,
-    selector_of,
-)
+from hopper.cli.filters import choosing
 from hopper.cli.numbers import whole
 from hopper.cli.output import Output, OutputOption, print_records
 from hopper.model.scope import Scope
+
+if TYPE_CHECKING:
+    from hopper.instance.registry import InstanceRegistry
+    from hopper.model.record import Record
+    from hopper.model.selector import Selector
 
 __all__ = ["discover", "ls"]
 
@@ -35,18 +30,10 @@ LimitOption = Annotated[
 _CREATION = "created_revision"
 
 
+@choosing
 async def ls(
     connection: Connection,
-    scope: ScopeFilter = None,
-    state: StateFilter = None,
-    health: HealthFilter = None,
-    tag: TagFilter = None,
-    name: NameFilter = None,
-    parent: ParentFilter = None,
-    ancestor: AncestorFilter = None,
-    version: VersionFilter = None,
-    meta: MetaFilter = None,
-    orphan: OrphanFilter = None,
+    selector: "Selector",
     available: Annotated[
         bool | None, typer.Option("--available/--no-available", help="those in service; those that are not")
     ] = None,
@@ -58,39 +45,15 @@ async def ls(
 
     All of them, or those that every filter lets through.
     """
-    selector = selector_of(
-        scope=scope,
-        state=state,
-        health=health,
-        tag=tag,
-        meta=meta,
-        name=name,
-        parent=parent,
-        ancestor=ancestor,
-        version=version,
-        orphan=orphan,
-        available=available,
-    )
-    from hopper.instance.discovery import page_of
-
     async with connection.registry() as registry:
-        found = await registry.list(selector)
-        page = page_of(found, sort=sort, limit=limit or len(found))
-        print_records(page.records, output, now_ms=(await registry.store.open()).now_ms)
+        found = await registry.list(replace(selector, available=available))
+        await _print(registry, found, sort=sort, limit=limit, output=output)
 
 
+@choosing
 async def discover(
     connection: Connection,
-    scope: ScopeFilter = None,
-    state: StateFilter = None,
-    health: HealthFilter = None,
-    tag: TagFilter = None,
-    name: NameFilter = None,
-    parent: ParentFilter = None,
-    ancestor: AncestorFilter = None,
-    version: VersionFilter = None,
-    meta: MetaFilter = None,
-    orphan: OrphanFilter = None,
+    selector: "Selector",
     available: Annotated[
         bool, typer.Option("--available/--no-available", help="those in service; in service or not")
     ] = True,
@@ -105,22 +68,15 @@ async def discover(
 
     In service is who is running, alive, not flapping and not in maintenance.
     """
-    selector = selector_of(
-        scope=scope,
-        state=state,
-        health=health,
-        tag=tag,
-        meta=meta,
-        name=name,
-        parent=parent,
-        ancestor=ancestor,
-        version=version,
-        orphan=orphan,
-        available=available,
-    )
+    async with connection.registry() as registry:
+        found = await registry.discover(replace(selector, available=available), can_parent=can_parent)
+        await _print(registry, found, sort=sort, limit=limit, output=output)
+
+
+async def _print(
+    registry: "InstanceRegistry", found: "Sequence[Record]", *, sort: str, limit: int | None, output: Output
+) -> None:
     from hopper.instance.discovery import page_of
 
-    async with connection.registry() as registry:
-        found = await registry.discover(selector, can_parent=can_parent)
-        page = page_of(found, sort=sort, limit=limit or len(found))
-        print_records(page.records, output, now_ms=(await registry.store.open()).now_ms)
+    page = page_of(found, sort=sort, limit=limit or len(found))
+    print_records(page.records, output, now_ms=(await registry.store.open()).now_ms)

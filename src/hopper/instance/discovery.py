@@ -74,7 +74,7 @@ def sample(records: Sequence[Record], how: Sample, *, load: Callable[[Record], f
     return sorted(shuffled, key=load) if how is Sample.LEAST_LOADED else shuffled
 
 
-def page_of(records: list[Record], *, sort: str = DEFAULT_SORT, limit: int, cursor: str | None = None) -> Page:
+def page_of(records: Sequence[Record], *, sort: str = DEFAULT_SORT, limit: int, cursor: str | None = None) -> Page:
     """One page of `records`, sorted by a field (`-` before it: descending), ties by id.
 
     The cursor names the last record's place, so that records which come and go between two pages move no other.
