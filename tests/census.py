@@ -13,9 +13,10 @@ import redis.asyncio
 from hopper.model.event import Event, EventType
 from hopper.model.record import FIELDS, MAX_RECORD_BYTES, Record
 from hopper.model.scope import PARENT_SCOPE, Scope
+from hopper.store.instances import InstanceStore
 from hopper.store.keys import Keys
 
-__all__ = ["Census"]
+__all__ = ["Census", "events"]
 
 AT_REVISION = frozenset({"revision", "updated_at_ms"})
 """Fields that every change changes, and that `previous` therefore leaves out."""
@@ -151,6 +152,12 @@ class Census:
             if replayed.get(id) != self.records.get(id)
         )
         return found
+
+
+async def events(store: InstanceStore, since: int = 0) -> list[Event]:
+    """What the log of a store tells after a revision."""
+    census = await Census.take(store.client, store.settings.namespace)
+    return [event for event in census.events if event.revision > since]
 
 
 def _event_problems(event: Event, fields: Mapping[bytes, bytes], before: Record | None) -> list[str]:

@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import redis.asyncio
 
+from census import Census
 from effort import LONG
 from hopper.config import Settings
 from hopper.store.client import command_client
@@ -152,6 +153,20 @@ async def store(settings: Settings) -> AsyncIterator[InstanceStore]:
     await opened.open()
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+def tampered() -> list[str]:
+    """What a test that is watched by `agrees` has changed behind the log's back."""
+    return []
+
+
+@pytest.fixture
+async def agrees(store: InstanceStore, tampered: list[str]) -> AsyncIterator[None]:
+    """After the test the tree, the indexes and the log must tell the same; for `usefixtures`."""
+    yield
+    census = await Census.take(store.client, store.settings.namespace)
+    assert tampered or census.problems == []
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ from typing import Any
 import httpx
 from starlette.applications import Starlette
 
-__all__ = ["PREFIX", "client_of", "ids", "problem_of"]
+__all__ = ["ONE", "PREFIX", "client_of", "ids", "problem_of"]
 
 PREFIX = "/api/v1/registry"
+ONE = f"{PREFIX}/instances"
 
 _TITLES = {
     400: "The request cannot be read",

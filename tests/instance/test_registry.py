@@ -1,27 +1,19 @@
 """The registry: the Python door to a namespace. What it answers has happened, and it has it."""
 
 import asyncio
-import contextlib
-import gc
-import threading
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis.asyncio
-from structlog.testing import capture_logs
 
-from hopper import InstanceRegistry, InstanceSpec, Selector, Settings
+from hopper import InstanceRegistry, InstanceSpec, Selector
 from hopper.errors import (
-    Compacted,
     Exists,
     GlobalExists,
     HasChildren,
     IllegalTransition,
     Invalid,
     NameTaken,
-    NewerSchema,
     NotFound,
     PreconditionFailed,
     ScopeRule,
@@ -30,157 +22,15 @@ from hopper.errors import (
     Unavailable,
 )
 from hopper.instance.topology import Format, draw
-from hopper.model.event import Event, EventType
 from hopper.model.health import Health
-from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import parse_spec
 from hopper.model.state import State, Verb
-from hopper.store.instances import InstanceStore
 from servers import dump
+from specs import ids
 from waiting import wait_until
 
-
-@pytest.fixture
-async def registry(settings: Settings) -> AsyncIterator[InstanceRegistry]:
-    async with InstanceRegistry(settings) as entered:
-        yield entered
-
-
-@pytest.fixture
-async def tree(registry: InstanceRegistry) -> InstanceRegistry:
-    """g over web and shop, web over run-1 and run-2."""
-    await registry.register(scope="global", id="g")
-    await registry.register(scope="project", id="web", name="the web", parent_id="g", tags=["eu"])
-    await registry.register(scope="project", id="shop", parent_id="g")
-    await registry.register(scope="orchestration", id="run-1", parent_id="web")
-    await registry.register(scope="orchestration", id="run-2", parent_id="web")
-    return registry
-
-
-@pytest.fixture
-async def other(settings: Settings) -> AsyncIterator[InstanceStore]:
-    """Another client of the same namespace."""
-    async with contextlib.aclosing(InstanceStore(settings)) as store:
-        await store.open()
-        yield store
-
-
-def ids(records: list[Record]) -> list[str]:
-    return [record.id for record in records]
-
-
-# -- one per process -----------------------------------------------------------------------------------------------
-
-
-async def test_there_is_one_registry_per_namespace_and_event_loop(settings, new_settings):
-    first = InstanceRegistry.get(settings)
-    assert InstanceRegistry.get(settings) is first
-    assert InstanceRegistry.get(new_settings()) is not first
-    elsewhere = await asyncio.to_thread(lambda: asyncio.run(another_loop(settings)))
-    assert elsewhere is not first
-
-
-async def another_loop(settings: Settings) -> InstanceRegistry:
-    return InstanceRegistry.get(settings)
-
-
-def test_a_registry_of_a_loop_that_has_ended_is_not_given_to_another(settings):
-    async def one() -> InstanceRegistry:
-        return await InstanceRegistry.get(settings)
-
-    async def enter() -> int:
-        async with InstanceRegistry.get(settings) as registry:
-            await registry.register(scope="global", id="g")
-            return id(registry)
-
-    with asyncio.Runner() as runner:
-        left_open = runner.run(one())
-        seen = {id(left_open)}
-        runner.run(left_open.aclose())
-    for _ in range(5):
-        number = asyncio.run(enter())
-        assert number not in seen or left_open is None
-        gc.collect()
-    assert not any(key[0].is_closed() for key in InstanceRegistry._shared if key[2] == "nobody")
-
-
-async def test_the_last_of_several_users_closes_it_and_the_next_gets_a_new_one(settings):
-    registry = InstanceRegistry.get(settings)
-    async with registry, InstanceRegistry.get(settings) as same:
-        assert same is registry
-        async with registry:
-            pass
-        assert registry.view.complete
-        await registry.register(scope="global", id="g")
-    assert not registry.view.complete
-    await registry.aclose()
-    assert InstanceRegistry.get(settings) is not registry
-
-
-async def test_it_can_be_awaited_and_left_by_hand(settings):
-    registry = await InstanceRegistry.get(settings)
-    assert registry.view.complete
-    await registry.aclose()
-
-
-async def test_entered_again_it_works_and_calls_back_once_per_event(settings):
-    registry = InstanceRegistry(settings)
-    heard: list[Event] = []
-    registry.on(None, heard.append)
-    for number in range(3):
-        async with registry:
-            await registry.register(scope="project", id=f"p{number}")
-            await wait_until(lambda number=number: len(heard) == number + 1)
-    assert [event.id for event in heard] == ["p0", "p1", "p2"]
-
-
-async def test_one_that_enters_while_the_last_one_leaves_has_a_registry_that_works(settings):
-    registry = await InstanceRegistry.get(settings)
-    with capture_logs() as logs:
-        leaving = asyncio.create_task(registry.aclose())
-        await asyncio.sleep(0)
-        async with registry:
-            await leaving
-            await registry.register(scope="global", id="g")
-            assert await registry.get("g", consistent=True)
-            assert InstanceRegistry.get(settings) is registry
-    assert {entry["event"] for entry in logs} <= {"view.loaded"}
-
-
-async def test_nothing_is_left_running_after_the_exit(settings):
-    before, threads = asyncio.all_tasks(), threading.active_count()
-    async with InstanceRegistry(settings) as registry:
-        await registry.register(scope="global", id="g")
-        heard: list[Event] = []
-        watching = aiter(registry.watch(since=0))
-        heard.append(await anext(watching))
-        await watching.aclose()
-    assert asyncio.all_tasks() == before
-    assert threading.active_count() == threads
-
-
-async def test_a_registry_that_was_not_entered_says_so(settings):
-    with pytest.raises(Unavailable, match="async with"):
-        await InstanceRegistry(settings).get("g")
-
-
-async def test_entering_without_redis_fails_after_the_time_a_read_may_wait(new_settings):
-    registry = InstanceRegistry(new_settings(redis_url="redis://127.0.0.1:1/0", read_wait_s=0.2))
-    before = asyncio.all_tasks()
-    with pytest.raises(Unavailable, match="has not loaded"):
-        async with registry:
-            pass
-    assert asyncio.all_tasks() == before
-
-
-async def test_keys_of_a_newer_version_are_refused_on_entry_with_a_sentence(settings, store, client):
-    await client.set(store.keys.schema, "99")
-    began = time.monotonic()
-    with pytest.raises(NewerSchema, match="99"):
-        await InstanceRegistry(settings).start()
-    assert time.monotonic() - began < settings.read_wait_s
-
+pytestmark = pytest.mark.usefixtures("redis_is_left_quiet")
 
 # -- registration --------------------------------------------------------------------------------------------------
 
@@ -383,55 +233,6 @@ async def test_a_revision_that_redis_has_not_reached_is_refused_at_once(registry
         await registry.get("p", min_revision=99)
 
 
-# -- relationships -------------------------------------------------------------------------------------------------
-
-
-async def test_a_link_moves_and_a_repeat_changes_nothing(tree):
-    moved = await tree.link("run-1", "shop")
-    assert moved.parent_id == "shop"
-    revision = tree.view.revision
-    assert (await tree.link("run-1", "shop")) is moved
-    assert tree.view.revision == revision
-    assert ids(await tree.children("web")) == ["run-2"]
-
-
-async def test_an_unlink_makes_an_orphan_that_looks_for_nobody(tree):
-    await tree.register(scope="orchestration", id="run-3", wish={"name": "the web"}, parent_id="web")
-    gone = await tree.unlink("run-3")
-    assert (gone.parent_id, gone.wish) == (None, None)
-    assert ids(await tree.orphans()) == ["run-3"]
-    assert await tree.adopt() == []
-
-
-async def test_orphans_are_adopted_by_the_parent_they_look_for(registry):
-    for name, wish in {"by-id": {"id": "web"}, "by-name": {"name": "the web"}, "by-tags": {"tags": ["eu"]}}.items():
-        await registry.register(scope="orchestration", id=name, wish=wish)
-    await registry.register(scope="orchestration", id="content")
-    await registry.register(scope="orchestration", id="elsewhere", wish={"name": "nobody"})
-    await registry.register(scope="project", id="web", name="the web", tags=["eu", "fast"])
-    await registry.register(scope="project", id="younger", tags=["eu"])
-    adopted = await registry.adopt(actor="test")
-    assert {record.id: record.parent_id for record in adopted} == dict.fromkeys(["by-id", "by-name", "by-tags"], "web")
-    await registry.register(scope="global", id="g")
-    assert {record.id: record.parent_id for record in await registry.adopt()} == {"web": "g", "younger": "g"}
-    assert ids(await registry.orphans()) == ["content", "elsewhere"]
-    assert await registry.adopt() == []
-
-
-async def test_an_orphan_whose_parent_is_full_stays_one_and_the_others_are_adopted(registry):
-    await registry.register(scope="project", id="small", max_children=1)
-    for number in range(3):
-        await registry.register(scope="orchestration", id=f"o{number}", wish={"id": "small"})
-    assert ids(await registry.adopt()) == ["o0"]
-    assert ids(await registry.orphans()) == ["small", "o1", "o2"]
-
-
-async def test_a_wish_for_an_instance_of_the_wrong_scope_is_not_fulfilled(registry):
-    await registry.register(scope="global", id="g")
-    await registry.register(scope="orchestration", id="o", wish={"id": "g"})
-    assert await registry.adopt() == []
-
-
 # -- health --------------------------------------------------------------------------------------------------------
 
 
@@ -462,74 +263,6 @@ async def test_the_health_of_all_counts_and_says_who_watches(tree):
 async def test_a_heartbeat_nested_too_deep_for_any_answer_is_a_problem_and_not_a_fault(tree):
     await tree.heartbeat("web", b'{"x":' + b"[" * 400 + b"]" * 400 + b"}")
     assert (await tree.health("web")).problems == ("the value is nested too deep",)
-
-
-# -- events --------------------------------------------------------------------------------------------------------
-
-
-async def test_callbacks_hear_what_others_change_in_order(registry, other):
-    heard: list[tuple[Any, ...]] = []
-    registry.on("state_changed", lambda event: heard.append(("state", event.id)))
-    registry.on_child_added(lambda parent_id, child: heard.append(("added", parent_id, child.id)))
-    registry.on_child_removed(lambda parent_id, child: heard.append(("removed", parent_id, child.id)))
-    registry.on_parent_changed(lambda child, old, new: heard.append(("moved", child.id, old, new)))
-    for fields in (
-        {"scope": "global", "id": "g"},
-        {"scope": "project", "id": "p", "parent_id": "g"},
-        {"scope": "project", "id": "q"},
-    ):
-        await other.register(parse_spec(fields))
-    await other.link("q", "g")
-    await other.transition("q", Verb.PAUSE)
-    await other.unlink("q")
-    await other.deregister("p")
-    await wait_until(lambda: len(heard) == 9)
-    assert heard == [
-        ("added", "g", "p"),
-        ("moved", "p", None, "g"),
-        ("added", "g", "q"),
-        ("moved", "q", None, "g"),
-        ("state", "q"),
-        ("removed", "g", "q"),
-        ("moved", "q", "g", None),
-        ("removed", "g", "p"),
-        ("moved", "p", "g", None),
-    ]
-
-
-async def test_a_watch_tells_everything_since_a_revision_and_then_what_comes(tree):
-    async with contextlib.aclosing(tree.watch(since=2)) as events:
-        seen = [await anext(events) for _ in range(3)]
-        await tree.transition("run-1", "pause")
-        seen.append(await anext(events))
-    assert [event.revision for event in seen] == [3, 4, 5, 6]
-    assert (seen[-1].type, seen[-1].id) == (EventType.STATE_CHANGED, "run-1")
-
-
-async def test_a_watch_of_a_revision_that_is_not_reached_is_refused(tree):
-    with pytest.raises(Compacted, match="99"):
-        await anext(tree.watch(since=99))
-
-
-async def test_waiting_for_instances_ends_when_they_are_there(registry, other):
-    wanted = Selector(scope=frozenset({Scope.PROJECT}), state=frozenset({State.PAUSED}))
-    waiting = asyncio.create_task(registry.wait_for(wanted, 2, timeout_s=5))
-    for id in ("p", "q"):
-        await other.register(parse_spec({"scope": "project", "id": id}))
-    await other.transition("q", Verb.PAUSE)
-    await wait_until(lambda: registry.view.revision == 3)
-    assert not waiting.done()
-    await other.transition("p", Verb.PAUSE)
-    assert ids(await waiting) == ["p", "q"]
-    assert ids(await registry.wait_for(wanted)) == ["p", "q"]
-    assert await registry.wait_for(Selector(name="nobody"), 0) == []
-    assert len(registry.view._listeners) == 1
-
-
-async def test_waiting_for_instances_that_do_not_come_ends_with_the_count(tree):
-    with pytest.raises(TimeoutError, match=r"2 of 3 instances are there after 0\.05 s"):
-        await tree.wait_for(Selector(scope=frozenset({Scope.PROJECT})), 3, timeout_s=0.05)
-    assert len(tree.view._listeners) == 1
 
 
 # -- Redis away ----------------------------------------------------------------------------------------------------
@@ -568,11 +301,3 @@ async def test_a_write_that_was_made_is_never_said_not_to_be_applied(registry, m
         await registry.register(scope="project", id="p")
     assert late.value.outcome == "unknown"
     assert await registry.deregister("p") == 2
-
-
-@pytest.fixture(autouse=True)
-async def _redis_is_left_quiet(client: redis.asyncio.Redis, settings: Settings) -> AsyncIterator[None]:
-    """After each test no connection of the registry is left."""
-    yield
-    blocked = [entry for entry in await client.client_list() if entry["cmd"] == "xread"]
-    assert len(blocked) <= 1, "only the registry of the fixture may still read the log"

@@ -1,43 +1,26 @@
 """The tree: who may stand under whom, and that a parent's children and a child's parent always tell the same."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from census import Census
 from hopper.errors import Conflict, GlobalExists, HasChildren, NameTaken, NotFound, ScopeRule
 from hopper.model.event import Event, EventType
-from hopper.model.record import Record
 from hopper.model.scope import Scope
-from hopper.model.spec import InstanceSpec, apply_patch, parse_spec
+from hopper.model.spec import apply_patch
 from hopper.store.instances import InstanceStore
 from servers import dump
+from specs import known, spec
+
+pytestmark = pytest.mark.usefixtures("agrees")
 
 SCOPES = [scope.value for scope in Scope]
 LEGAL = {("project", "global"), ("orchestration", "project")}
 
 
-def spec(scope: str, id: str, **fields: Any) -> InstanceSpec:
-    return parse_spec({"scope": scope, "id": id, **fields})
-
-
-@pytest.fixture(autouse=True)
-async def _agrees(store: InstanceStore) -> AsyncIterator[None]:
-    """After each test the tree, the indexes and the log must tell the same."""
-    yield
-    assert (await census(store)).problems == []
-
-
 async def census(store: InstanceStore) -> Census:
     return await Census.take(store.client, store.settings.namespace)
-
-
-async def known(store: InstanceStore, id: str) -> Record:
-    record = await store.read(id)
-    assert record is not None
-    return record
 
 
 async def last_event(store: InstanceStore) -> Event:

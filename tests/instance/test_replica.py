@@ -12,6 +12,7 @@ from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.selector import Selector
 from hopper.model.state import State
+from specs import ids
 
 
 def record(id: str, revision: int, scope: Scope = Scope.ORCHESTRATION, **fields: Any) -> Record:
@@ -32,10 +33,6 @@ def tree() -> Replica:
     replica.revision = 5
     replica.settle()
     return replica
-
-
-def ids(records: list[Record]) -> list[str]:
-    return [one.id for one in records]
 
 
 def test_a_record_that_is_older_than_the_one_held_is_not_taken():

@@ -9,16 +9,12 @@ import pytest
 from census import Census
 from hopper.config import Settings
 from hopper.errors import NotFound, Unavailable
-from hopper.model.spec import InstanceSpec, apply_patch, parse_spec
+from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from proxy import Proxy
 from servers import RedisServer, dump
-
-
-def spec(scope: str, id: str, **fields: Any) -> InstanceSpec:
-    return parse_spec({"scope": scope, "id": id, **fields})
-
+from specs import spec
 
 Act = Callable[[InstanceStore], Awaitable[Any]]
 

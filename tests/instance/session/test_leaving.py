@@ -1,0 +1,101 @@
+"""Leaving a session: in order, whatever state and whatever exception the body ends with."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from hopper import InstanceSession, Settings, State, Superseded
+from hopper.errors import StaleIncarnation
+from hopper.model.state import Verb
+from instance.session.onlookers import TTL_MS, add, beating, read
+
+
+async def leave(settings: Settings, **fields: Any) -> InstanceSession:
+    async with InstanceSession(settings=settings, **{"scope": "project", "id": "p", **fields}) as session:
+        pass
+    return session
+
+
+async def test_one_that_is_not_ephemeral_is_stopped_and_stays(store, client, settings):
+    await leave(settings)
+    assert (await read(store)).state is State.STOPPED
+    assert not await beating(client, store, "p")
+
+
+async def test_an_ephemeral_one_with_children_is_stopped_and_stays(store, settings):
+    async with InstanceSession(scope="project", id="p", ephemeral=True, settings=settings):
+        await add(store, "orchestration", "o", parent_id="p")
+    assert (await read(store)).state is State.STOPPED
+
+
+@pytest.mark.parametrize("state", ["created", "starting", "running"])
+async def test_whatever_state_it_came_in_it_leaves_in_order(state, store, settings):
+    await leave(settings, state=state, ephemeral=True)
+    assert await read(store) is None
+
+
+@pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.STOP, Verb.FAIL])
+async def test_whatever_state_it_reached_it_leaves_in_order(verb, store, settings):
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        await session.transition(verb, reason="test")
+    assert (await read(store)).state is (State.FAILED if verb is Verb.FAIL else State.STOPPED)
+
+
+async def test_a_newer_incarnation_is_left_alone(store, settings):
+    with contextlib.suppress(Superseded):
+        async with InstanceSession(scope="project", id="p", ephemeral=True, settings=settings) as session:
+            await add(store, "project", "p")
+            with pytest.raises(StaleIncarnation):
+                await session.transition(Verb.PAUSE)
+    assert (await read(store)).state is State.RUNNING
+
+
+async def test_the_bodys_own_exception_passes_through_unchanged(store, settings):
+    error = LookupError("the body's own")
+    with pytest.raises(LookupError) as raised:
+        async with InstanceSession(scope="project", id="p", settings=settings):
+            raise error
+    assert raised.value is error
+    assert (await read(store)).state is State.STOPPED
+
+
+async def test_an_exception_group_of_the_body_passes_through_unchanged(settings):
+    group = ExceptionGroup("the body's own", [ValueError(), KeyError()])
+    with pytest.raises(ExceptionGroup) as raised:
+        async with InstanceSession(scope="project", id="p", settings=settings):
+            raise group
+    assert raised.value is group
+
+
+async def test_a_cancelled_body_leaves_in_order_and_stays_cancelled(store, settings):
+    entered = asyncio.Event()
+
+    async def program() -> None:
+        async with InstanceSession(scope="project", id="p", settings=settings):
+            entered.set()
+            await asyncio.sleep(30)
+
+    task = asyncio.create_task(program())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await read(store)).state is State.STOPPED
+
+
+async def test_a_timeout_around_the_body_is_a_timeout(store, settings):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), InstanceSession(scope="project", id="p", settings=settings):
+            await asyncio.sleep(30)
+    assert (await read(store)).state is State.STOPPED
+
+
+async def test_leaving_without_redis_is_said_and_does_not_raise(private_server, new_settings):
+    settings = new_settings(redis_url=private_server.url, ttl_ms=TTL_MS)
+    with capture_logs() as logs:
+        async with InstanceSession(scope="project", id="p", settings=settings):
+            await asyncio.to_thread(private_server.kill)
+    assert "session.not_left" in {entry["event"] for entry in logs}

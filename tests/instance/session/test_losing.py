@@ -1,0 +1,126 @@
+"""Losing the registration of a session: to another, with the record, or with all of Redis."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+import redis.asyncio
+from structlog.testing import capture_logs
+
+from hopper import InstanceSession, State, Superseded
+from hopper.errors import NameTaken
+from hopper.model.spec import apply_patch
+from hopper.store.instances import InstanceStore
+from instance.session.onlookers import TTL_MS, add, adopted, beating, parent_of
+from waiting import wait_until
+
+
+async def overtaken(session: InstanceSession, store: InstanceStore, **usurper: Any) -> None:
+    """A body in which another registration takes the id."""
+    async with session:
+        await add(store, "project", **{"id": session.id, "ttl_ms": TTL_MS, **usurper})
+        await asyncio.sleep(30)
+
+
+async def test_a_superseded_session_raises_in_its_body_and_stops_beating(store, client, settings):
+    session = InstanceSession(scope="project", id="p", settings=settings)
+    with pytest.raises(Superseded, match="'p'"):
+        await overtaken(session, store)
+    assert not session._pacemaker.is_alive()
+    record = await store.read("p")
+    assert record.incarnation > session.incarnation
+    assert record.state is State.RUNNING
+    await wait_until(lambda: lapsed(client, store, "p"), timeout_s=3)
+
+
+async def lapsed(client: redis.asyncio.Redis, store: InstanceStore, id: str) -> bool:
+    return not await beating(client, store, id)
+
+
+async def test_of_two_sessions_with_one_id_the_later_stays(store, settings):
+    async def program() -> None:
+        async with InstanceSession(scope="project", id="p", settings=settings):
+            await asyncio.sleep(30)
+
+    first = asyncio.create_task(program())
+    await wait_until(lambda: store.read("p"))
+    async with InstanceSession(scope="project", id="p", settings=settings) as second:
+        with pytest.raises(Superseded):
+            await first
+        assert (await second.record()).incarnation == second.incarnation
+        assert (await second.record()).state is State.RUNNING
+        assert second._pacemaker.is_alive()
+    assert (await store.read("p")).state is State.STOPPED
+
+
+async def test_a_record_that_vanished_is_registered_again(store, settings):
+    async with InstanceSession(scope="project", id="p", tags=["x"], settings=settings) as session:
+        first = session.incarnation
+        await store.deregister("p")
+        await wait_until(lambda: session.registrations == 2)
+        record = await session.record()
+        assert (record.tags, record.incarnation) == (("x",), session.incarnation)
+        assert session.incarnation > first
+        beats = session._pacemaker.beats
+        await wait_until(lambda: session._pacemaker.beats > beats)
+
+
+async def test_one_that_vanished_with_its_parent_comes_back_under_it_when_that_is_back(store, settings):
+    await add(store, "project", "web")
+    async with InstanceSession(scope="orchestration", id="o", parent_id="web", settings=settings) as session:
+        await store.unlink("o")
+        await store.deregister("web")
+        await store.deregister("o")
+        with capture_logs() as logs:
+            await wait_until(lambda: [entry for entry in logs if entry["event"] == "session.not_registered"])
+        await add(store, "project", "web")
+        await wait_until(lambda: session.registrations == 2)
+        assert await parent_of(store, "o") == "web"
+
+
+async def test_a_refusal_to_be_registered_again_ends_the_body(store, settings):
+    async def program() -> None:
+        async with InstanceSession(scope="project", id="p", name="web", settings=settings):
+            await store.update("p", lambda record: apply_patch(record, {"name": "renamed"}))
+            await add(store, "project", "usurper", name="web")
+            await store.deregister("p")
+            await asyncio.sleep(30)
+
+    with pytest.raises(NameTaken, match="'usurper'"):
+        await program()
+
+
+async def test_a_session_goes_on_when_redis_comes_back_from_its_file(private_server, new_settings):
+    settings = new_settings(redis_url=private_server.url, ttl_ms=TTL_MS)
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        await asyncio.to_thread(private_server.kill)
+        await asyncio.to_thread(private_server.restart)
+        beats = session._pacemaker.beats
+        await wait_until(lambda: session._pacemaker.beats > beats + 1)
+        assert session.registrations == 1
+        assert (await session.record()).incarnation == session.incarnation
+    async with contextlib.aclosing(InstanceStore(settings)) as store:
+        assert (await store.read("p")).state is State.STOPPED
+
+
+async def test_a_session_whose_redis_lost_everything_registers_again(private_server, new_settings):
+    settings = new_settings(redis_url=private_server.url, ttl_ms=TTL_MS)
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        with private_server.connect() as direct:
+            direct.flushall()
+        await wait_until(lambda: session.registrations == 2)
+        assert (await session.record()).id == "p"
+
+
+async def test_an_orphan_that_waits_outlasts_a_redis_that_is_away(private_server, new_settings):
+    settings = new_settings(redis_url=private_server.url, ttl_ms=TTL_MS)
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        await asyncio.to_thread(private_server.kill)
+        with capture_logs() as logs:
+            await wait_until(lambda: [entry for entry in logs if entry["event"] == "session.not_adopted"])
+        await asyncio.to_thread(private_server.restart)
+        async with contextlib.aclosing(InstanceStore(settings)) as store:
+            await add(store, "global", "g")
+            await wait_until(lambda: adopted(store, "p", "g"))
+        assert session.registrations == 1

@@ -1,0 +1,100 @@
+"""Refusals of the store: they name both sides and change not one key."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hopper.errors import (
+    BY_LUA_CODE,
+    Conflict,
+    Exists,
+    GlobalExists,
+    HasChildren,
+    HopperError,
+    IllegalTransition,
+    Invalid,
+    NameTaken,
+    NewerSchema,
+    NotFound,
+    PreconditionFailed,
+    ScopeRule,
+    StaleIncarnation,
+)
+from hopper.model.spec import spec_of
+from hopper.model.state import Verb
+from hopper.store.scripts import script
+from servers import dump
+from specs import patching, spec
+
+pytestmark = pytest.mark.usefixtures("agrees")
+
+REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
+    "register a second global": (lambda s: s.register(spec("global", "g2")), GlobalExists,
+        "instance 'g2' cannot be the global: 'g' is"),
+    "register a name of its scope": (lambda s: s.register(spec("project", "p9", name="p")), NameTaken,
+        "project 'p9' cannot be named 'p': 'p' is"),
+    "register under nobody": (lambda s: s.register(spec("project", "p9", parent_id="nobody")), NotFound,
+        "instance 'nobody' cannot be the parent of 'p9': it does not exist"),
+    "register under the wrong scope": (lambda s: s.register(spec("orchestration", "o9", parent_id="g")), ScopeRule,
+        "orchestration 'o9' cannot have parent 'g', a global: its parent is a project"),
+    "register the global under one": (lambda s: s.register(spec("global", "g", parent_id="p")), ScopeRule,
+        "global 'g' cannot have parent 'p', a project: the global has no parent"),
+    "register under a full one": (lambda s: s.register(spec("orchestration", "o9", parent_id="full")), ScopeRule,
+        r"orchestration 'o9' cannot have parent 'full': it has its 1 children \(max_children\)"),
+    "register as another scope": (lambda s: s.register(spec("orchestration", "p")), Exists,
+        "instance 'p' exists as a project and cannot become a orchestration|an orchestration"),
+    "register a record too large": (lambda s: s.register(replace(spec("project", "p9"), config={"x": "y" * 9000})),
+        Invalid, "instance 'p9' has a record of 9[0-9]{3} bytes, and at most 7936 are stored"),
+    "update nobody": (lambda s: s.update("nobody", patching(version="1")), NotFound, "there is no instance 'nobody'"),
+    "update to a name that is taken": (lambda s: s.update("q", patching(name="p")), NameTaken,
+        "project 'q' cannot be named 'p': 'p' is"),
+    "update another revision": (lambda s: s.update("p", patching(version="1"), if_revision=1), PreconditionFailed,
+        "instance 'p' is at revision 2, not 1"),
+    "update a record too large": (lambda s: s.update("p", lambda r: replace(spec_of(r), config={"x": "y" * 9000})),
+        Invalid, "instance 'p' has a record of 9[0-9]{3} bytes"),
+    "deregister nobody": (lambda s: s.deregister("nobody"), NotFound, "there is no instance 'nobody'"),
+    "deregister one with children": (lambda s: s.deregister("p"), HasChildren,
+        "project 'p' cannot be removed: .*1"),
+    "deregister an old incarnation": (lambda s: s.deregister("q", incarnation=1), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "deregister another revision": (lambda s: s.deregister("q", if_revision=1), PreconditionFailed,
+        "instance 'q' is at revision 5, not 1"),
+    "link nobody": (lambda s: s.link("nobody", "g"), NotFound, "there is no instance 'nobody' to put under 'g'"),
+    "link to nobody": (lambda s: s.link("p", "nobody"), NotFound,
+        "instance 'nobody' cannot be the parent of 'p': it does not exist"),
+    "link against the scopes": (lambda s: s.link("o", "g"), ScopeRule,
+        "orchestration 'o' cannot have parent 'g', a global: its parent is a project"),
+    "link to itself": (lambda s: s.link("p", "p"), ScopeRule, "project 'p' cannot have parent 'p'"),
+    "link to a full one": (lambda s: s.link("o", "full"), ScopeRule, "cannot have parent 'full': it has its 1 child"),
+    "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
+    "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
+        "global 'g' cannot be taken from a parent: it never has one"),
+    "a verb for nobody": (lambda s: s.transition("nobody", Verb.STOP), NotFound, "there is no instance 'nobody'"),
+    "a verb for an old incarnation": (lambda s: s.transition("q", Verb.STOP, incarnation=1), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "a verb the state has not": (lambda s: s.transition("p", Verb.STOPPED), IllegalTransition,
+        "instance 'p' cannot 'stopped' to stopped: it is running"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("act", "kind", "says"), REFUSALS.values(), ids=REFUSALS.keys())
+async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kind, says, store):
+    await store.register(spec("global", "g"))
+    await store.register(spec("project", "p"))
+    await store.register(spec("project", "full", max_children=1))
+    await store.register(spec("orchestration", "o", parent_id="p"))
+    await store.register(spec("project", "q", parent_id="g"))
+    await store.register(spec("orchestration", "only", parent_id="full"))
+    before = await dump(store.client, store.settings.namespace)
+    with pytest.raises(kind, match=says) as refused:
+        await act(store)
+    assert type(refused.value) is kind
+    assert await dump(store.client, store.settings.namespace) == before
+
+
+def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
+    met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
+    names = ("register", "update", "deregister", "link", "unlink", "transition", "open")
+    declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
+    assert declared - met == set()
