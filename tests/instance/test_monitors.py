@@ -10,6 +10,7 @@ import pytest
 
 from hopper.errors import NewerSchema, NotLeader
 from hopper.instance.monitor import Monitor
+from hopper.instance.pulse import local_ms
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.store.instances import InstanceStore
@@ -43,6 +44,8 @@ async def no_holds(store: InstanceStore) -> bool:
 
 
 async def test_nobody_is_judged_in_a_hold_nor_before_one_ttl_of_working_redis_has_passed(monitor, store, story, client):
+    led_ms = local_ms()
+    await wait_until(lambda: monitor.pulse._good_ms > led_ms)  # the hold of the leadership is over for certain
     deadline_ms = await registered(store)
     await asyncio.sleep(0.7 * TTL_MS / 1000)
     at_ms = await now_ms(client)
