@@ -28,7 +28,7 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 --          PRECONDITION_FAILED  the record is at another revision than the caller saw
 --          CONFLICT      its parent is not the one the caller saw
--- USES     clock integer refuse record encode log answer
+-- USES     clock integer refuse record encode log answer removal
 local record_key, heartbeat, children, siblings, instances, names, global, orphans, down, restarts, claims, request,
   revision, epoch, events = unpack(KEYS)
 local id, seen_parent, incarnation, seen_revision, reason, actor, log_length = unpack(ARGV)
@@ -56,19 +56,11 @@ if count > 0 then
 end
 
 local log = open_log(revision, epoch, events, log_length)
-append_event(log, {
-  type = 'deregistered', id = id, record = encode_fields(FIELDS, record), reason = reason, actor = actor,
-})
-redis.call('ZREM', instances, id)
-redis.call('HDEL', names, record.scope .. ':' .. record.name)
+remove_record(log, {
+  record = record_key, heartbeat = heartbeat, children = children, siblings = siblings, restarts = restarts,
+  instances = instances, names = names, orphans = orphans, down = down, claims = claims,
+}, record, { reason = reason, actor = actor })
 if record.scope == 'global' then
   redis.call('DEL', global)
-elseif record.parent_id == '' then
-  redis.call('SREM', orphans, id)
-else
-  redis.call('SREM', siblings, id)
 end
-redis.call('SREM', down, id)
-redis.call('ZREM', claims, id)
-redis.call('UNLINK', record_key, heartbeat, children, restarts)
 return keep_answer(request, { integer(log.next) })

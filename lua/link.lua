@@ -11,27 +11,30 @@
 -- ARGV     child_id      string   the child
 --          parent_id     string   the parent
 --          seen_parent   string   the parent the caller saw it have, '' for none
+--          live          integer  1 where the parent must be alive
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
 -- RETURNS  revision      integer  the revision of the move, the last one where it stood there already
 -- ERRORS   NOT_FOUND     there is no such child or parent
---          SCOPE_RULE    this scope may not stand under that one, or there is no room
+--          SCOPE_RULE    this scope may not stand under that one, there is no room, or it is not alive
+--          LEAVING       the child or the parent is being removed
 --          CONFLICT      the child has moved since the caller looked
 -- USES     clock integer refuse record encode log draft commit kinship
 local child_key, parent_key, siblings, old_siblings, orphans, revision, epoch, events = unpack(KEYS)
-local child_id, parent_id, seen_parent, actor, log_length = unpack(ARGV)
+local child_id, parent_id, seen_parent, live, actor, log_length = unpack(ARGV)
 
 local child = read_record(child_key)
 if not child then
   return refuse('NOT_FOUND', "there is no instance '%s' to put under '%s'", child_id, parent_id)
 end
-local forbidden = forbidden_parent(child_id, child.scope, parent_id, read_record(parent_key), siblings)
-if forbidden then
-  return forbidden
-end
 local log = open_log(revision, epoch, events, log_length)
 if child.parent_id == parent_id then
   return { integer(log.last) }
+end
+local forbidden = forbidden_parent(child_id, child.scope, parent_id, read_record(parent_key), siblings, live)
+  or forbidden_while_leaving(child, "move to '" .. parent_id .. "'")
+if forbidden then
+  return forbidden
 end
 if child.parent_id ~= seen_parent then
   return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", child_id, child.parent_id, seen_parent)

@@ -20,6 +20,7 @@
 --          parent_id     string   the parent named, '' to keep the one it has
 --          seen_parent   string   the parent the caller saw it have, '' for none
 --          takeover      string   always, if-dead or never
+--          live          integer  1 where the parent named must be alive
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
 --          fields*       string   field, value, field, value: what the owner says of it
@@ -30,14 +31,15 @@
 --          NOT_FOUND     there is no such parent
 --          GLOBAL_EXISTS the namespace has its Global
 --          NAME_TAKEN    another of its scope has the name
---          SCOPE_RULE    this scope may not stand under that one
+--          SCOPE_RULE    this scope may not stand under that one, there is no room, or it is not alive
+--          LEAVING       the instance or the parent named is being removed
 --          EXISTS        the id is taken and takeover forbids, or it is of another scope
 --          CONFLICT      its parent is not the one the caller saw
 -- USES     clock integer refuse record encode log draft size commit answer liveness kinship fields
 local record_key, heartbeat, instances, names, global, parent_key, siblings, old_siblings, orphans, down, request,
   revision, epoch, events = unpack(KEYS)
-local id, scope, state, parent_id, seen_parent, takeover, actor, log_length = unpack(ARGV, 1, 8)
-local FIRST_FIELD = 9
+local id, scope, state, parent_id, seen_parent, takeover, live, actor, log_length = unpack(ARGV, 1, 9)
+local FIRST_FIELD = 10
 
 local answered = earlier_answer(request)
 if answered then
@@ -69,6 +71,10 @@ if exists then
     return refuse('EXISTS', "instance '%s' exists, a %s in state %s, and takeover is %s",
       id, scope, before.state, takeover)
   end
+  local forbidden = forbidden_while_leaving(before, 'be registered again')
+  if forbidden then
+    return forbidden
+  end
   if before.parent_id ~= seen_parent then
     return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", id, before.parent_id, seen_parent)
   end
@@ -85,7 +91,7 @@ if namesake and namesake ~= id then
   return refuse('NAME_TAKEN', "%s '%s' cannot be named '%s': '%s' is", scope, id, changes.name, namesake)
 end
 if parent_id ~= '' then
-  local forbidden = forbidden_parent(id, scope, parent_id, read_record(parent_key), siblings)
+  local forbidden = forbidden_parent(id, scope, parent_id, read_record(parent_key), siblings, live)
   if forbidden then
     return forbidden
   end
@@ -101,7 +107,7 @@ changes.id, changes.scope, changes.state, changes.parent_id = id, scope, state, 
 changes.health = monitored and 'healthy' or 'unknown'
 changes.incarnation = integer(log.next)
 changes.started_at_ms = monitored and now or ''
-changes.stopped_at_ms, changes.down_at_ms = '', ''
+changes.stopped_at_ms, changes.down_at_ms, changes.leaving = '', '', ''
 if not exists then
   changes.created_revision, changes.created_at_ms = integer(log.next), now
   changes.restarts, changes.flapping, changes.maintenance = '0', 'false', ''

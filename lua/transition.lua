@@ -9,6 +9,7 @@
 -- ARGV     id            string   the instance
 --          verb          string   start, run, pause, resume, stop, stopped or fail
 --          incarnation   integer  the incarnation the caller speaks for, '' for any
+--          expected      string   the state the caller expects it to be in, '' for any
 --          reason        string   why
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
@@ -16,10 +17,11 @@
 -- ERRORS   NOT_FOUND     there is no such instance
 --          INVALID       there is no such verb
 --          STALE_INCARNATION  a newer registration has taken the id
+--          PRECONDITION_FAILED  it is in another state than the caller expects
 --          ILLEGAL_TRANSITION  the state has no such verb
 -- USES     clock integer refuse record encode log draft commit liveness
 local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
-local id, verb, incarnation, reason, actor, log_length = unpack(ARGV)
+local id, verb, incarnation, expected, reason, actor, log_length = unpack(ARGV)
 
 local rule = TRANSITIONS[verb]
 if not rule then
@@ -35,6 +37,9 @@ end
 local log = open_log(revision, epoch, events, log_length)
 if before.state == rule.target then
   return { integer(log.last) }
+end
+if expected ~= '' and before.state ~= expected then
+  return refuse('PRECONDITION_FAILED', "instance '%s' cannot '%s': it is %s, not %s", id, verb, before.state, expected)
 end
 if not rule.origins[before.state] then
   return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot '%s' to %s: it is %s",

@@ -13,8 +13,9 @@
 -- RETURNS  revision      integer  the revision of the change, the last one where it was an orphan without a wish
 -- ERRORS   NOT_FOUND     there is no such child
 --          SCOPE_RULE    the global has no parent to be taken from
+--          LEAVING       the child is being removed
 --          CONFLICT      the child has moved since the caller looked
--- USES     clock integer refuse record encode log draft commit
+-- USES     clock integer refuse record encode log draft commit kinship
 local child_key, siblings, orphans, revision, epoch, events = unpack(KEYS)
 local child_id, seen_parent, actor, log_length = unpack(ARGV)
 
@@ -31,6 +32,10 @@ if child.parent_id == '' and child.wish == '' then
 end
 if child.parent_id ~= seen_parent then
   return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", child_id, child.parent_id, seen_parent)
+end
+local forbidden = forbidden_while_leaving(child, 'be taken from its parent')
+if forbidden then
+  return forbidden
 end
 local kind = child.parent_id == '' and 'updated' or 'parent_changed'
 commit(log, child_key, draft(log, child, { parent_id = '', wish = '' }, { type = kind, actor = actor }))

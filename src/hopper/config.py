@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """Times a write is tried when others keep changing the record it depends on."""
     read_wait_s: Seconds = 5.0
     """Seconds a read may wait for the revision it asked for."""
+    require_live_parent: bool = False
+    """Whether an instance may only be put under a parent that is alive, where a request does not say."""
     log_length: Annotated[int, Field(ge=100)] = 100_000
     """Events the log keeps, roughly: Redis trims whole nodes."""
     log_block_ms: Milliseconds = 500
@@ -74,6 +76,8 @@ class Settings(BaseSettings):
     """Milliseconds between two pulses of the leading monitor, and between two attempts of a standby."""
     pulse_slow_ms: Milliseconds = 500
     """Milliseconds of delay inside Redis from which a pulse is slow and starts a hold."""
+    departure_quiet_ms: Milliseconds = 2000
+    """Milliseconds without progress after which the leading monitor finishes a removal that another has begun."""
     lease_ms: Milliseconds = 2000
     """Milliseconds the leading monitor's lease lasts without a pulse; a standby takes over after that."""
     verdict_tolerance_ms: Milliseconds = 1000

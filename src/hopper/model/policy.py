@@ -1,8 +1,10 @@
 """What an owner may ask of the registry for an instance: restarts, thresholds, a check, a parent to look for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import ConfigDict, Field
 
 from hopper.model.identifiers import ID_PATTERN
@@ -55,13 +57,25 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The parent an orphan looks for: an id, a name, or tags that must all be there."""
+    """The parent an orphan looks for: an id, a name, or tags that must all be there.
+
+    One that names nothing is that of a Project: whichever Global there is.
+    """
 
     __pydantic_config__ = _STRICT_FIELDS
 
     id: Annotated[str, Field(pattern=ID_PATTERN)] | None = None
     name: str | None = None
     tags: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The wish as the record holds it."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Wish":
+        """Read a wish from its decoded JSON. The source is trusted."""
+        return cls(**{**document, "tags": tuple(document.get("tags") or ())})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from hopper.model.departure import Departure
 from hopper.model.health import Health
 from hopper.model.policy import Check, Maintenance, RestartPolicy, Threshold, Wish
 from hopper.model.scope import Scope
@@ -28,8 +29,8 @@ __all__ = [
 
 MAX_RECORD_BYTES: Final = 8192
 
-RECORD_RESERVE_BYTES: Final = 256
-"""Of these, kept free at registration and update: a parent, later times and larger revisions must find room."""
+RECORD_RESERVE_BYTES: Final = 768
+"""Of these, kept free at registration and update: a parent, a wish, a mark and larger numbers must find room."""
 
 Address = str | dict[str, str] | None
 
@@ -70,6 +71,7 @@ class Record:
     down_at_ms: int | None = None
     restarts: int = 0
     flapping: bool = False
+    leaving: Departure | None = None
 
     @property
     def monitored(self) -> bool:
@@ -134,8 +136,9 @@ _CONVERT: Final[dict[str, Any]] = {
     "restart": lambda document: RestartPolicy(**document),
     "thresholds": _thresholds,
     "check": lambda document: Check(**document),
-    "wish": lambda document: Wish(**{**document, "tags": tuple(document.get("tags") or ())}),
+    "wish": Wish.from_document,
     "maintenance": lambda document: Maintenance(**document),
+    "leaving": Departure.from_document,
 }
 
 _KNOWN: Final = frozenset(FIELDS)

@@ -12,9 +12,13 @@ __all__ = ["Selector", "in_service"]
 
 
 def in_service(record: Record) -> bool:
-    """Whether work may be sent to the instance: running, alive, not flapping, no maintenance."""
+    """Whether work may be sent to the instance: running, alive, not flapping, no maintenance, not being removed."""
     return (
-        record.state is State.RUNNING and record.health in ALIVE and not record.flapping and record.maintenance is None
+        record.state is State.RUNNING
+        and record.health in ALIVE
+        and not record.flapping
+        and record.maintenance is None
+        and record.leaving is None
     )
 
 

@@ -6,33 +6,26 @@ applied once; a write that depends on what was read before reads again and repea
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import tenacity
-
-from hopper.errors import (
-    Conflict,
-    HopperError,
-    NotFound,
-    PreconditionFailed,
-    TooLarge,
-    Unavailable,
-)
+from hopper.errors import Conflict, HopperError, NotFound, PreconditionFailed, TooLarge, Unavailable
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
 from hopper.model.record import Record
 from hopper.model.spec import InstanceSpec, hash_values
-from hopper.model.state import Verb
+from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
+from hopper.store.departing import DepartureWriter
 from hopper.store.faults import border
-from hopper.store.reading import RecordReader, readable
-from hopper.store.scripts import script
+from hopper.store.writing import Call
 
 __all__ = ["InstanceStore", "Registration"]
 
 T = TypeVar("T")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_MANY = 100
+"""Calls in one pipeline: Redis' other clients wait no longer than for these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +38,7 @@ class Registration:
     superseded: bool
 
 
-class InstanceStore(RecordReader):
+class InstanceStore(DepartureWriter):
     """The records of one namespace, read and changed. Close it with `aclose`."""
 
     # -- changes ---------------------------------------------------------------------------------------------------
@@ -56,52 +49,128 @@ class InstanceStore(RecordReader):
         *,
         takeover: Takeover = Takeover.ALWAYS,
         known: Record | None = None,
+        require_live_parent: bool | None = None,
         token: str | None = None,
         actor: str = "",
     ) -> Registration:
         """Register, or supersede, an instance. `known` is the record the caller believes is there, if any.
 
-        Idempotent for one `token` within 60 s, also in the id that is made up where the spec has none. Raises every
-        error of `lua/register.lua`, and `Unavailable`.
+        With `require_live_parent` the parent named must be alive. Idempotent for one `token` within 60 s, also in the
+        id that is made up where the spec has none. Raises every error of `lua/register.lua`, and `Unavailable`.
         """
-        if spec.id is None and token is not None:
-            spec = replace(spec, id=_id_of(spec.scope, token))
-        spec = spec.completed(ttl_ms=self.settings.ttl_ms)
-        id, parent_id = str(spec.id), spec.parent_id or ""
-        fields = [word for pair in hash_values(spec).items() for word in pair]
-        request = self._request(token)
+        spec, request = self._completed(spec, token), self._request(token)
 
         async def attempt(seen: Record | None) -> Registration:
-            seen_parent = (seen.parent_id if seen else None) or ""
-            revision, incarnation, outcome = await self._write(
-                "register",
-                keys={
-                    "record": self.keys.record(id),
-                    "heartbeat": self.keys.heartbeat(id),
-                    "instances": self.keys.instances,
-                    "names": self.keys.names,
-                    "global": self.keys.globe,
-                    "parent": self.keys.record(parent_id),
-                    "siblings": self.keys.children(parent_id),
-                    "old_siblings": self.keys.children(seen_parent),
-                    "orphans": self.keys.orphans,
-                    "down": self.keys.down,
-                    "request": request,
-                },
-                arguments={
-                    "id": id,
-                    "scope": spec.scope.value,
-                    "state": spec.state.value,
-                    "parent_id": parent_id,
-                    "seen_parent": seen_parent,
-                    "takeover": takeover.value,
-                    "actor": actor,
-                    "fields": fields,
-                },
+            keys, arguments = self._registration(
+                spec, _parent(seen), request, takeover=takeover, live=self._live(require_live_parent), actor=actor
             )
-            return Registration(id, int(revision), int(incarnation), outcome == "superseded")
+            return _registered(spec, await self._write("register", keys=keys, arguments=arguments))
 
-        return await self._settle(id, attempt, known)
+        return await self._settle(str(spec.id), attempt, known)
+
+    async def register_many(
+        self,
+        specs: Sequence[InstanceSpec],
+        *,
+        takeover: Takeover = Takeover.ALWAYS,
+        require_live_parent: bool | None = None,
+        token: str | None = None,
+        actor: str = "",
+    ) -> list[Registration | HopperError]:
+        """Register instances in their order, each as `register` would; answers what became of each.
+
+        An instance may name one before it as its parent. One that others change meanwhile comes after the others.
+        """
+        tokens = [f"{token or secrets.token_hex(12)}:{number}" for number in range(len(specs))]
+        specs = [self._completed(spec, word) for spec, word in zip(specs, tokens, strict=True)]
+        parents = await self._parents([str(spec.id) for spec in specs])
+        calls = []
+        for spec, word in zip(specs, tokens, strict=True):
+            id = str(spec.id)
+            call = self._registration(
+                spec,
+                parents[id],
+                self._request(word),
+                takeover=takeover,
+                live=self._live(require_live_parent),
+                actor=actor,
+            )
+            calls.append(call)
+            parents[id] = spec.parent_id or parents[id]
+
+        async def again(at: int) -> Registration:
+            return await self.register(
+                specs[at],
+                takeover=takeover,
+                require_live_parent=require_live_parent,
+                token=tokens[at],
+                actor=actor,
+            )
+
+        return await self._each("register", calls, lambda at, reply: _registered(specs[at], reply), again)
+
+    def _completed(self, spec: InstanceSpec, token: str | None) -> InstanceSpec:
+        if spec.id is None and token is not None:
+            spec = replace(spec, id=_id_of(spec.scope, token))
+        return spec.completed(ttl_ms=self.settings.ttl_ms)
+
+    def _live(self, asked: bool | None) -> int:
+        """The argument that asks for a live parent: what the caller said, else the setting."""
+        return int(self.settings.require_live_parent if asked is None else asked)
+
+    def _registration(
+        self, spec: InstanceSpec, seen_parent: str, request: str, *, takeover: Takeover, live: int, actor: str
+    ) -> Call:
+        """Keys and arguments of `lua/register.lua` for a completed spec."""
+        id, parent_id = str(spec.id), spec.parent_id or ""
+        keys = {
+            "record": self.keys.record(id),
+            "heartbeat": self.keys.heartbeat(id),
+            "instances": self.keys.instances,
+            "names": self.keys.names,
+            "global": self.keys.globe,
+            "parent": self.keys.record(parent_id),
+            "siblings": self.keys.children(parent_id),
+            "old_siblings": self.keys.children(seen_parent),
+            "orphans": self.keys.orphans,
+            "down": self.keys.down,
+            "request": request,
+        }
+        arguments = {
+            "id": id,
+            "scope": spec.scope.value,
+            "state": spec.state.value,
+            "parent_id": parent_id,
+            "seen_parent": seen_parent,
+            "takeover": takeover.value,
+            "live": live,
+            "actor": actor,
+            "fields": [word for pair in hash_values(spec).items() for word in pair],
+        }
+        return keys, arguments
+
+    async def _each(
+        self,
+        name: str,
+        calls: Sequence[Call],
+        read: Callable[[int, list[Any]], T],
+        again: Callable[[int], Awaitable[T]],
+    ) -> list[T | HopperError]:
+        """What became of each call; one that met a conflict or a broken connection is made again by itself."""
+        answers: list[T | HopperError] = []
+        for start in range(0, len(calls), _MANY):
+            for reply in await self._write_many(name, calls[start : start + _MANY]):
+                at = len(answers)
+                if not isinstance(reply, HopperError):
+                    answers.append(read(at, reply))
+                elif not isinstance(reply, (Conflict, Unavailable)):
+                    answers.append(reply)
+                else:
+                    try:
+                        answers.append(await again(at))
+                    except HopperError as error:
+                        answers.append(error)
+        return answers
 
     async def update(
         self,
@@ -161,7 +230,7 @@ class InstanceStore(RecordReader):
         request = self._request(token)
 
         async def attempt(seen: Record | None) -> int:
-            seen_parent = (seen.parent_id if seen else None) or ""
+            seen_parent = _parent(seen)
             (revision,) = await self._write(
                 "deregister",
                 keys={
@@ -191,36 +260,80 @@ class InstanceStore(RecordReader):
 
         return await self._settle(id, attempt, known)
 
-    async def link(self, child_id: str, parent_id: str, *, known: Record | None = None, actor: str = "") -> int:
+    async def link(
+        self,
+        child_id: str,
+        parent_id: str,
+        *,
+        known: Record | None = None,
+        require_live_parent: bool | None = None,
+        actor: str = "",
+    ) -> int:
         """Put a child under a parent, leaving the one it had; answers the revision. Idempotent."""
 
         async def attempt(seen: Record | None) -> int:
-            seen_parent = (seen.parent_id if seen else None) or ""
-            (revision,) = await self._write(
-                "link",
-                keys={
-                    "child": self.keys.record(child_id),
-                    "parent": self.keys.record(parent_id),
-                    "siblings": self.keys.children(parent_id),
-                    "old_siblings": self.keys.children(seen_parent),
-                    "orphans": self.keys.orphans,
-                },
-                arguments={
-                    "child_id": child_id,
-                    "parent_id": parent_id,
-                    "seen_parent": seen_parent,
-                    "actor": actor,
-                },
+            keys, arguments = self._link(
+                child_id, parent_id, _parent(seen), live=self._live(require_live_parent), actor=actor
             )
+            (revision,) = await self._write("link", keys=keys, arguments=arguments)
             return int(revision)
 
         return await self._settle(child_id, attempt, known)
+
+    async def link_many(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        *,
+        require_live_parent: bool | None = None,
+        actor: str = "",
+    ) -> list[int | HopperError]:
+        """Put each child under its parent, in order, as `link` would; answers the revision or the error of each.
+
+        One that others move meanwhile comes after the others.
+        """
+        live, parents = self._live(require_live_parent), await self._parents([child for child, _ in pairs])
+        calls = []
+        for child, parent in pairs:
+            calls.append(self._link(child, parent, parents[child], live=live, actor=actor))
+            parents[child] = parent
+
+        async def again(at: int) -> int:
+            return await self.link(*pairs[at], require_live_parent=require_live_parent, actor=actor)
+
+        return await self._each("link", calls, lambda _, reply: int(reply[0]), again)
+
+    async def _parents(self, ids: Sequence[str]) -> dict[str, str]:
+        """The parent that each instance has now, '' for none."""
+        with border():
+            async with self.client.pipeline(transaction=False) as pipe:
+                for id in ids:
+                    pipe.hget(self.keys.record(id), "parent_id")
+                found = await pipe.execute()
+        return {id: parent.decode() if parent else "" for id, parent in zip(ids, found, strict=True)}
+
+    def _link(self, child_id: str, parent_id: str, seen_parent: str, *, live: int, actor: str) -> Call:
+        """Keys and arguments of `lua/link.lua`."""
+        keys = {
+            "child": self.keys.record(child_id),
+            "parent": self.keys.record(parent_id),
+            "siblings": self.keys.children(parent_id),
+            "old_siblings": self.keys.children(seen_parent),
+            "orphans": self.keys.orphans,
+        }
+        arguments = {
+            "child_id": child_id,
+            "parent_id": parent_id,
+            "seen_parent": seen_parent,
+            "live": live,
+            "actor": actor,
+        }
+        return keys, arguments
 
     async def unlink(self, child_id: str, *, known: Record | None = None, actor: str = "") -> int:
         """Take a child from its parent and clear its wish; answers the revision. Idempotent."""
 
         async def attempt(seen: Record | None) -> int:
-            seen_parent = (seen.parent_id if seen else None) or ""
+            seen_parent = _parent(seen)
             (revision,) = await self._write(
                 "unlink",
                 keys={
@@ -235,9 +348,19 @@ class InstanceStore(RecordReader):
         return await self._settle(child_id, attempt, known)
 
     async def transition(
-        self, id: str, verb: Verb, *, incarnation: int | None = None, reason: str = "", actor: str = ""
+        self,
+        id: str,
+        verb: Verb,
+        *,
+        incarnation: int | None = None,
+        expected: State | None = None,
+        reason: str = "",
+        actor: str = "",
     ) -> int:
-        """Carry an instance to the state a verb leads to; answers the revision. Idempotent."""
+        """Carry an instance to the state a verb leads to; answers the revision. Idempotent.
+
+        With `expected` it must be in that state, else `PreconditionFailed`; a repeat is one all the same.
+        """
         (revision,) = await self._write(
             "transition",
             keys={
@@ -249,6 +372,7 @@ class InstanceStore(RecordReader):
                 "id": id,
                 "verb": verb.value,
                 "incarnation": "" if incarnation is None else incarnation,
+                "expected": "" if expected is None else expected.value,
                 "reason": reason,
                 "actor": actor,
             },
@@ -270,62 +394,15 @@ class InstanceStore(RecordReader):
                 _, expires_at_ms = await pipe.execute()
         return int(expires_at_ms)
 
-    # -- how a write is carried out --------------------------------------------------------------------------------
 
-    def _request(self, token: str | None) -> str:
-        return self.keys.request(token or secrets.token_hex(12))
-
-    async def _answered(self, request: str) -> int | None:
-        """The revision that was answered to an earlier delivery of a request, None for the first."""
-        with border():
-            kept = await self.client.get(request)
-        with readable(request):
-            return int(kept.split()[0]) if kept else None
-
-    async def _write(self, name: str, *, keys: dict[str, str], arguments: dict[str, Any]) -> list[Any]:
-        """Run a changing script, again after a lost connection; an outcome that was unknown once stays unknown."""
-        keys = keys | self.keys.log()
-        arguments = arguments | {"log_length": self.settings.log_length}
-        outcome = "not-applied"
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self.settings.write_retries + 1),
-            wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.2),
-            retry=tenacity.retry_if_exception(_connection_lost),
-            reraise=True,
-        )
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    try:
-                        with border():
-                            return await script(name)(self.client, keys=keys, arguments=arguments)
-                    except Unavailable as error:
-                        outcome = "unknown" if error.outcome == "unknown" else outcome
-                        raise
-        except Unavailable as error:
-            error.outcome = outcome
-            raise
-        raise AssertionError("unreachable: tenacity re-raises")
-
-    async def _settle(self, id: str, attempt: Callable[[Record | None], Awaitable[T]], known: Record | None) -> T:
-        """Try with what the caller knows, then with what Redis has, while others change the same record."""
-        seen = known
-        retrying = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self.settings.conflict_retries),
-            wait=tenacity.wait_random_exponential(multiplier=0.002, max=0.1),
-            retry=tenacity.retry_if_exception_type(Conflict),
-            reraise=True,
-        )
-        async for trial in retrying:
-            with trial:
-                if trial.retry_state.attempt_number > 1:
-                    seen = await self.read(id)
-                return await attempt(seen)
-        raise AssertionError("unreachable: tenacity re-raises")
+def _parent(seen: Record | None) -> str:
+    """The parent that the caller believes an instance has, as the scripts take it."""
+    return (seen.parent_id if seen else None) or ""
 
 
-def _connection_lost(error: BaseException) -> bool:
-    return isinstance(error, Unavailable) and str(error).startswith("Redis is away")
+def _registered(spec: InstanceSpec, reply: Sequence[Any]) -> Registration:
+    revision, incarnation, outcome = reply
+    return Registration(str(spec.id), int(revision), int(incarnation), outcome == "superseded")
 
 
 def _refusal(id: str, record: Record | None, if_revision: int | None) -> HopperError | None:

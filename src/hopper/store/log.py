@@ -1,6 +1,6 @@
 """The change log: read in order, without a hole, on a connection of its own."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -15,6 +15,8 @@ from hopper.store.keys import Keys
 __all__ = ["ChangeLog"]
 
 _BATCH = 500
+_LOOK = 1_000
+"""Entries looked at in one read for those of one instance."""
 
 
 class ChangeLog:
@@ -70,7 +72,37 @@ class ChangeLog:
         """The oldest revision in the log, None where it is empty."""
         with border():
             entries = await self._client.xrange(self._keys.events, count=1)
-        return int(entries[0][0].split(b"-")[0]) if entries else None
+        return _revision(entries[0]) if entries else None
+
+    async def part_of(self, id: str, after: int | None, *, backwards: bool) -> tuple[list[Event], int, bool]:
+        """The events of one instance among the next 1,000 entries after a revision, or before it where backwards.
+
+        From the beginning, or from the end, where that is None. Answers them with the revision that was reached and
+        whether there is more.
+        """
+        with border():
+            if backwards:
+                last = "+" if after is None else f"({after}-0"
+                entries = await self._client.xrevrange(self._keys.events, max=last, count=_LOOK)
+            else:
+                first = "-" if after is None else f"({after}-0"
+                entries = await self._client.xrange(self._keys.events, min=first, count=_LOOK)
+        wanted = id.encode()
+        events = [self._event(entry) for entry in entries if entry[1].get(b"id") == wanted]
+        return events, _revision(entries[-1]) if entries else after or 0, len(entries) == _LOOK
+
+    async def marks(self, last: int) -> AsyncIterator[tuple[str, int, int]]:
+        """Id, revision and time of every change of an instance from a revision backwards, as far as the log goes."""
+        more, limit = True, f"{last}-0"
+        while more:
+            with border():
+                entries = await self._client.xrevrange(self._keys.events, max=limit, count=_LOOK)
+            for entry in entries:
+                fields = entry[1]
+                if fields.get(b"id"):
+                    yield fields[b"id"].decode(), _revision(entry), int(fields[b"at_ms"])
+            more = len(entries) == _LOOK
+            limit = f"({_revision(entries[-1])}-0" if entries else limit
 
     def _decode(self, entries: Sequence[Any], after: int) -> list[Event]:
         events = [self._event(entry) for entry in entries]
@@ -93,3 +125,7 @@ class ChangeLog:
     def _check_connection(self) -> None:
         if self._connects.count != self._connection and self._connection > 0:
             raise Unavailable("the log's connection was replaced")
+
+
+def _revision(entry: Any) -> int:
+    return int(entry[0].split(b"-")[0])

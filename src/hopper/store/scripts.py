@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import redis.exceptions
 
+from hopper.model.health import ALIVE, Health
 from hopper.model.record import FIELDS, MAX_RECORD_BYTES, MIXED_FIELDS, RECORD_RESERVE_BYTES, TEXT_FIELDS
 from hopper.model.scope import PARENT_SCOPE
 from hopper.model.spec import FIELD_KINDS, MAX_TTL_MS, MIN_TTL_MS, default_values
@@ -118,6 +119,7 @@ CONSTANTS: Final[dict[str, Any]] = {
     "FIELDS": FIELDS,
     "TEXT_FIELDS": TEXT_FIELDS,
     "MIXED_FIELDS": MIXED_FIELDS,
+    "ALIVE": {health.value: health in ALIVE for health in Health},
     "DEFAULTS": default_values(),
     "FIELD_KINDS": FIELD_KINDS,
     "MIN_TTL_MS": MIN_TTL_MS,
@@ -196,6 +198,28 @@ class Script:
         except redis.exceptions.NoScriptError:
             reply = await client.eval(self.text, count, *ordered)
         return decode_reply(reply)
+
+    async def many(
+        self, client: Any, calls: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> list[list[Any] | redis.exceptions.RedisError]:
+        """Run the script once for each `(keys, arguments)` in one pipeline; answers each one's array or its error.
+
+        Raises what redis-py raises where the connection breaks: then nobody knows which have run.
+        """
+        bound = [self.bind(keys, arguments) for keys, arguments in calls]
+        replies = await self._send(client, bound)
+        unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+        if unknown:
+            await client.script_load(self.text)
+            for at, reply in zip(unknown, await self._send(client, [bound[at] for at in unknown]), strict=True):
+                replies[at] = reply
+        return [reply if isinstance(reply, redis.exceptions.RedisError) else decode_reply(reply) for reply in replies]
+
+    async def _send(self, client: Any, bound: Sequence[tuple[int, list[Any]]]) -> list[Any]:
+        async with client.pipeline(transaction=False) as pipe:
+            for count, ordered in bound:
+                pipe.evalsha(self.sha, count, *ordered)
+            return list(await pipe.execute(raise_on_error=False))
 
 
 def decode_reply(reply: Sequence[Any]) -> list[Any]:

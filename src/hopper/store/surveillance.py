@@ -13,12 +13,13 @@ from hopper.errors import HopperError, Unavailable
 from hopper.store.client import ConnectCount, command_client, database_of, subscriber_client
 from hopper.store.faults import border, convert
 from hopper.store.keys import Keys
-from hopper.store.scripts import decode_reply, script
+from hopper.store.scripts import script
 
 __all__ = ["Lapse", "PulseAnswer", "SurveillanceStore"]
 
 _NEEDED_FLAGS = "Kxe"
 _POOL = 8
+_Call = tuple[dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,7 @@ class SurveillanceStore:
 
         Raises `Unavailable` where the connection was lost: then nobody knows which were given, and a repeat is safe.
         """
-        expire = script("expire")
-        calls = []
+        calls: list[_Call] = []
         for lapse in lapses:
             keys = {
                 "record": self.keys.record(lapse.id),
@@ -133,17 +133,16 @@ class SurveillanceStore:
                 "monitor_id": monitor_id,
                 "log_length": self.settings.log_length,
             }
-            calls.append(expire.bind(keys | self.keys.log(), arguments))
+            calls.append((keys | self.keys.log(), arguments))
         return await self._pipeline("expire", calls)
 
     async def recover(self, ids: Sequence[str]) -> list[list[Any] | HopperError]:
         """Record who heartbeats again, one call each in one pipeline; answers `[outcome, left_ms, now_ms]` each."""
-        recover = script("recover")
-        calls = []
+        calls: list[_Call] = []
         for id in ids:
             keys = {"record": self.keys.record(id), "heartbeat": self.keys.heartbeat(id), "down": self.keys.down}
             arguments = {"id": id, "actor": "monitor", "log_length": self.settings.log_length}
-            calls.append(recover.bind(keys | self.keys.log(), arguments))
+            calls.append((keys | self.keys.log(), arguments))
         return await self._pipeline("recover", calls)
 
     async def start_hold(self, *, monitor_id: str, reason: str, since_ms: int) -> None:
@@ -162,23 +161,10 @@ class SurveillanceStore:
                 arguments=arguments | {"log_length": self.settings.log_length},
             )
 
-    async def _pipeline(self, name: str, calls: Sequence[tuple[int, list[Any]]]) -> list[list[Any] | HopperError]:
-        called = script(name)
+    async def _pipeline(self, name: str, calls: Sequence[_Call]) -> list[list[Any] | HopperError]:
         with border():
-            replies = await self._evalsha_all(called.sha, calls)
-            if any(isinstance(reply, redis.exceptions.NoScriptError) for reply in replies):
-                await self._client.script_load(called.text)
-                replies = await self._evalsha_all(called.sha, calls)
-        return [
-            convert(reply) if isinstance(reply, redis.exceptions.RedisError) else decode_reply(reply)
-            for reply in replies
-        ]
-
-    async def _evalsha_all(self, sha: str, calls: Sequence[tuple[int, list[Any]]]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipe:
-            for count, ordered in calls:
-                pipe.evalsha(sha, count, *ordered)
-            return list(await pipe.execute(raise_on_error=False))
+            replies = await script(name).many(self._client, calls)
+        return [convert(reply) if isinstance(reply, redis.exceptions.RedisError) else reply for reply in replies]
 
     # -- notifications ---------------------------------------------------------------------------------------------
 

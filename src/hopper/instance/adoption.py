@@ -1,0 +1,137 @@
+"""Adoption: the leading monitor links an orphan as soon as the parent of its wish is there."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import structlog
+
+from hopper.errors import HopperError
+from hopper.instance.parents import fits_wish
+from hopper.instance.relationships import Relationships
+from hopper.instance.view import RegistryView
+from hopper.model.event import Event, EventType
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+
+__all__ = ["Adoption", "Waiting"]
+
+ACTOR = "monitor"
+_GATHER_S = 0.01
+_PAUSE_S = 1.0
+
+
+class Waiting:
+    """The orphans that look for a parent, by one thing that it must have: found without looking at all of them."""
+
+    def __init__(self) -> None:
+        self._by_need: dict[tuple[str, Any], dict[str, None]] = {}
+        self._need: dict[str, tuple[str, Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self._need)
+
+    def put(self, record: Record) -> bool:
+        """Hold an instance where it is an orphan with a wish, else forget it; whether it is held."""
+        self.drop(record.id)
+        need = _need_of(record)
+        if need is None:
+            return False
+        self._need[record.id] = need
+        self._by_need.setdefault(need, {})[record.id] = None
+        return True
+
+    def drop(self, id: str) -> None:
+        """Forget an instance."""
+        need = self._need.pop(id, None)
+        if need is not None:
+            self._by_need[need].pop(id)
+            if not self._by_need[need]:
+                del self._by_need[need]
+
+    def of(self, parent: Record) -> Iterator[str]:
+        """The ids of those that may look for this parent."""
+        if parent.scope is Scope.ORCHESTRATION:
+            return
+        needs = [("id", parent.id), ("name", parent.name), *(("tag", tag) for tag in parent.tags)]
+        for need in [("scope", parent.scope)] if parent.scope is Scope.GLOBAL else needs:
+            yield from self._by_need.get(need, ())
+
+
+def _need_of(record: Record) -> tuple[str, Any] | None:
+    wish = record.wish
+    if wish is None or not record.is_orphan or record.leaving is not None:
+        return None
+    if record.scope is Scope.PROJECT:
+        return "scope", Scope.GLOBAL
+    if wish.id is not None:
+        return "id", wish.id
+    if wish.name is not None:
+        return "name", wish.name
+    return ("tag", wish.tags[0]) if wish.tags else None
+
+
+class Adoption:
+    """Adopts while its monitor leads. `run` as a task; `take` hears every event, leading or not."""
+
+    def __init__(self, view: RegistryView, relationships: Relationships, *, leads: Callable[[], bool]) -> None:
+        self._view = view
+        self._relationships = relationships
+        self._leads = leads
+        self._waiting = Waiting()
+        self._due: dict[str, None] = {}
+        self._wake = asyncio.Event()
+        self._logger = structlog.get_logger().bind(namespace=relationships.namespace)
+
+    def begin(self) -> None:
+        """Look at every orphan anew."""
+        self._waiting = Waiting()
+        self._look_at(record.id for record in self._view.replica.orphans() if self._waiting.put(record))
+
+    def take(self, events: list[Event]) -> None:
+        """Take in changes: an orphan may have come, or a parent, or room under one."""
+        for event in events:
+            record = event.record
+            if record is None:
+                continue
+            if event.type is EventType.DEREGISTERED:
+                self._waiting.drop(record.id)
+            else:
+                if self._waiting.put(record):
+                    self._look_at([record.id])
+                self._look_at(self._waiting.of(record))
+            old = record.parent_id if event.type is EventType.DEREGISTERED else event.previous.get("parent_id")
+            left = self._view.replica.records.get(old) if old else None
+            if left is not None and left.max_children is not None:
+                self._look_at(self._waiting.of(left))
+
+    def _look_at(self, ids: Iterable[str]) -> None:
+        self._due.update(dict.fromkeys(ids))
+        if self._due:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Adopt whoever is due; ends by cancellation."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_GATHER_S)
+            self._wake.clear()
+            due, self._due = self._due, {}
+            if not self._leads():
+                continue
+            records = self._view.replica.records
+            orphans = [record for id in due if (record := records.get(id)) is not None and record.is_orphan]
+            try:
+                adopted = await self._relationships.adopt(orphans, actor=ACTOR)
+            except HopperError as error:
+                self._logger.warning("adoption.failed", detail=str(error))
+                self._look_at(due)
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                for id in adopted:
+                    self._logger.info("adoption.adopted", id=id)
+
+
+def waiting_for(view: RegistryView, parent: Record) -> list[Record]:
+    """The orphans of a view that look for this parent."""
+    return [orphan for orphan in view.replica.orphans() if fits_wish(orphan.scope, orphan.wish, parent)]

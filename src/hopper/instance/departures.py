@@ -1,0 +1,187 @@
+"""Departures: instances removed together with what becomes of those below them, in batches that leave a legal tree.
+
+First the instance is marked as leaving, so that nobody joins it. Then its children are removed, moved or made orphans,
+at most 50 in one script call; then it goes itself. Whoever dies in between leaves the mark, by which the leading
+monitor finishes the work: doing a part of it twice changes nothing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import orjson
+import structlog
+
+from hopper.errors import Conflict, HasChildren, Invalid, NotFound, Refused, StaleIncarnation
+from hopper.instance.replica import Replica
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
+from hopper.model.record import Record
+from hopper.model.scope import Scope, child_scope
+from hopper.store.departing import BATCH
+from hopper.store.instances import InstanceStore
+
+__all__ = ["Departures", "departure_of", "departure_set"]
+
+_PARALLEL = 2
+"""Script calls on their way at once: while Redis runs one, the next is made ready."""
+
+_CASCADE = "cascade"
+
+
+def departure_of(children: ChildrenMode | str, reparent_to: str | None = None) -> Departure:
+    """How an instance is to be removed. Raises `Invalid` where the mode is none, or lacks or cannot use a target."""
+    try:
+        mode = ChildrenMode(children)
+    except ValueError:
+        allowed = ", ".join(ChildrenMode)
+        raise Invalid(f"children is {children!r}, not one of {allowed}", field="children", value=children) from None
+    if mode is ChildrenMode.REPARENT and not reparent_to:
+        raise Invalid("reparent_to is missing: children=reparent moves them there", field="reparent_to", value=None)
+    if mode is not ChildrenMode.REPARENT and reparent_to:
+        message = f"reparent_to is {reparent_to!r}, and children={mode} moves nobody"
+        raise Invalid(message, field="reparent_to", value=reparent_to)
+    return Departure(children=mode, reparent_to=reparent_to or None)
+
+
+def departure_set(replica: Replica, id: str, how: Departure) -> list[str]:
+    """The ids that a removal would remove, in its order: leaves first.
+
+    Raises `NotFound` for an unknown id, and `HasChildren` where the mode forbids children and it has some.
+    """
+    record = replica.records.get(id)
+    if record is None:
+        raise NotFound(f"there is no instance '{id}'")
+    if how.children is ChildrenMode.CASCADE:
+        return [below.id for below in reversed(replica.descendants(id))] + [id]
+    count = replica.count("parent", id)
+    if how.children is ChildrenMode.RESTRICT and count:
+        raise HasChildren(f"{record.scope} '{id}' cannot be removed: it still has children ({count})")
+    return [id]
+
+
+class Departures:
+    """Removes instances and sees to their children. Needs Redis only, no view."""
+
+    def __init__(self, store: InstanceStore) -> None:
+        self._store = store
+        self._turns = asyncio.Semaphore(_PARALLEL)
+        self._logger = structlog.get_logger().bind(namespace=store.settings.namespace)
+
+    async def remove(
+        self,
+        id: str,
+        how: Departure,
+        *,
+        known: Record | None = None,
+        incarnation: int | None = None,
+        if_revision: int | None = None,
+        dead: bool = False,
+        token: str | None = None,
+        reason: str = "",
+        actor: str = "",
+    ) -> int:
+        """Remove an instance, and see to its children as `how` says; answers the revision of its removal.
+
+        With `dead` it must be judged down, stopped or failed, else `Exists`. Raises every error of
+        `lua/deregister.lua` and `lua/leave.lua` before anything has changed. Where children cannot move to where they
+        should, those that have moved stay there, the mark is taken back, and the refusal is raised. After
+        `Unavailable` the removal may be under way: the leading monitor finishes it.
+        """
+        if not dead:
+            try:
+                return await self._store.deregister(
+                    id,
+                    known=known,
+                    incarnation=incarnation,
+                    if_revision=if_revision,
+                    token=token,
+                    reason=reason,
+                    actor=actor,
+                )
+            except HasChildren:
+                if how.children is ChildrenMode.RESTRICT:
+                    raise
+        fence = await self._store.leave(
+            id, how, incarnation=incarnation, if_revision=if_revision, dead=dead, reason=reason, actor=actor
+        )
+        return await self.finish(id, how, incarnation=fence, token=token, reason=reason, actor=actor)
+
+    async def finish(
+        self, id: str, how: Departure, *, incarnation: int, token: str | None = None, reason: str = "", actor: str = ""
+    ) -> int:
+        """Carry out the removal of an instance that is marked; answers the revision. Several may do so at once."""
+        idle = 0
+        while True:
+            known = await self._store.read(id)
+            try:
+                return await self._store.deregister(
+                    id, known=known, incarnation=incarnation, token=token, reason=reason, actor=actor
+                )
+            except (NotFound, StaleIncarnation):
+                return (await self._store.position()).revision  # another has finished it
+            except HasChildren as refused:
+                done = await self._see_to_children(id, known, how, actor=actor) if known else 0
+                idle = 0 if done else idle + 1
+                if idle >= self._store.settings.conflict_retries:
+                    raise Conflict(f"instance '{id}' gets children as fast as they are seen to") from refused
+
+    async def _see_to_children(self, id: str, record: Record, how: Departure, *, actor: str) -> int:
+        """One pass over the children; answers how many have gone or moved."""
+        if how.children is ChildrenMode.CASCADE:
+            return await self._cascade(id, record.scope, evidence=orjson.dumps({"root": id}), actor=actor)
+        try:
+            return await self._move(id, how, actor=actor)
+        except (NotFound, Refused) as refused:
+            await self._store.stay(id, reason=str(refused), actor=actor)
+            raise
+
+    async def _move(self, id: str, how: Departure, *, actor: str) -> int:
+        async def move(children: Sequence[str]) -> int:
+            async with self._turns:
+                outcomes = await self._store.reparent(
+                    children,
+                    seen_parent=id,
+                    parent_id=how.reparent_to,
+                    wish=how.wish,
+                    reason=how.children.value,
+                    actor=actor,
+                )
+            return outcomes.count("moved")
+
+        return await self._each_batch(id, move)
+
+    async def _cascade(self, id: str, scope: Scope, *, evidence: bytes, actor: str) -> int:
+        below, mark = child_scope(scope), Departure(children=ChildrenMode.CASCADE)
+
+        async def remove(children: Sequence[str]) -> int:
+            if below is not None and child_scope(below) is not None:
+                counts = await self._store.counts_of_children(children)
+                parents = [child for child, count in zip(children, counts, strict=True) if count]
+                await self._store.leave_many(parents, mark, reason=_CASCADE, actor=actor)
+                for parent in parents:
+                    await self._cascade(parent, below, evidence=evidence, actor=actor)
+            async with self._turns:
+                members = [(child, id) for child in children]
+                outcomes = await self._store.deregister_many(members, evidence=evidence, reason=_CASCADE, actor=actor)
+            return outcomes.count("removed")
+
+        return await self._each_batch(id, remove)
+
+    async def _each_batch(self, id: str, work: Callable[[Sequence[str]], Awaitable[int]]) -> int:
+        """Do something with the children of an instance, 50 at a time; answers the sum."""
+        done = 0
+        async for part in self._store.children_of(id):
+            done += await _sum(work(part[start : start + BATCH]) for start in range(0, len(part), BATCH))
+        return done
+
+
+async def _sum(works: Iterable[Awaitable[int]]) -> int:
+    async def one(work: Awaitable[int]) -> int:
+        return await work
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one(work)) for work in works]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return sum(task.result() for task in running)

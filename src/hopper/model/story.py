@@ -1,0 +1,91 @@
+"""Stories: what one event means, as a sentence that an operator can read."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from hopper.model.children import ChildrenMode
+from hopper.model.event import Event, EventType
+from hopper.model.record import Record
+
+__all__ = ["moment", "tell"]
+
+_FATES = {
+    ChildrenMode.RESTRICT: "it has no children",
+    ChildrenMode.ORPHAN: "its children become orphans",
+    ChildrenMode.CASCADE: "all below it goes first",
+    ChildrenMode.REPARENT: "its children move to '{}'",
+}
+
+
+def moment(at_ms: int) -> str:
+    """A time of Redis' clock as operators write it: UTC, to the millisecond."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
+
+
+def tell(event: Event) -> str:
+    """One event as a sentence without its time, with who did it and why where that is known."""
+    record = event.record
+    what = str(event.type).replace("_", " ") if record is None else _what(event, record)
+    by = f", by {event.actor}" if event.actor else ""
+    why = f" ({event.reason})" if event.reason and event.type is not EventType.HEALTH_CHANGED else ""
+    return f"{what}{by}{why}"
+
+
+def _what(event: Event, record: Record) -> str:
+    previous = event.previous
+    match event.type:
+        case EventType.REGISTERED:
+            under = f" under '{record.parent_id}'" if record.parent_id else ""
+            return f"registered as {record.scope} '{record.name}'{under}, {record.state}"
+        case EventType.SUPERSEDED:
+            return f"registered again as incarnation {record.incarnation}, superseding {previous.get('incarnation')}"
+        case EventType.PARENT_CHANGED:
+            return _move(previous.get("parent_id"), record.parent_id)
+        case EventType.STATE_CHANGED:
+            return f"{previous.get('state')} -> {record.state}"
+        case EventType.HEALTH_CHANGED:
+            return f"{previous.get('health')} -> {record.health}: {_verdict(event.reason, event.evidence)}"
+        case EventType.UPDATED if "leaving" in previous:
+            return _leaving(record)
+        case EventType.UPDATED:
+            changes = (f"{name} {_shown(old)} -> {_shown(getattr(record, name))}" for name, old in previous.items())
+            return f"updated: {', '.join(changes)}"
+        case EventType.DEREGISTERED:
+            root = event.evidence.get("root")
+            return f"deregistered with '{root}', below which it stood" if root else "deregistered"
+        case other:
+            return str(other).replace("_", " ")
+
+
+def _move(old: str | None, new: str | None) -> str:
+    if old is None:
+        return f"put under '{new}'"
+    return f"moved from '{old}' to '{new}'" if new is not None else f"taken from '{old}': an orphan"
+
+
+def _leaving(record: Record) -> str:
+    mark = record.leaving
+    if mark is None:
+        return "no longer being removed"
+    return f"its removal began: {_FATES[mark.children].format(mark.reparent_to)}"
+
+
+def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
+    """The figures behind a verdict; the reason alone where there are none."""
+    if "deadline_ms" not in evidence:
+        return {"heartbeat": "it heartbeats again"}.get(reason, reason or "no reason given")
+    words = [
+        f"its heartbeat of {moment(evidence['last_heartbeat_ms'])} ended at {moment(evidence['deadline_ms'])}",
+        f"and was found gone {evidence['lateness_ms']} ms later",
+    ]
+    lapsed, size = evidence.get("lapsed", 1), evidence.get("group_size", 0)
+    if lapsed > 1:
+        words.append(f"with {lapsed - 1} more of the {size} in its group")
+    suffix = "" if reason == "lapsed" else f" [{reason}]"
+    return " ".join(words) + suffix
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else str(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -1,0 +1,168 @@
+"""The scripts by which instances with children are removed: a mark, then batches, each of them safe to repeat."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from hopper.errors import HopperError
+from hopper.model.departure import Departure
+from hopper.model.policy import Wish
+from hopper.store.faults import border
+from hopper.store.writing import Call, RecordWriter
+
+__all__ = ["BATCH", "DepartureWriter"]
+
+BATCH = 50
+"""Instances changed by one script call: about 2 ms of Redis' time, so that nobody else waits for long."""
+
+_SCAN = 500
+
+
+class DepartureWriter(RecordWriter):
+    """Marks, batches of removals and batches of moves."""
+
+    async def leave(
+        self,
+        id: str,
+        mark: Departure,
+        *,
+        incarnation: int | None = None,
+        if_revision: int | None = None,
+        dead: bool = False,
+        dry: bool = False,
+        reason: str = "",
+        actor: str = "",
+    ) -> int:
+        """Mark an instance as leaving; answers its incarnation, which stays the same while it leaves. Idempotent.
+
+        With `dead` it must be judged down, stopped or failed, else `Exists`; with `dry` it is only checked. Raises
+        every error of `lua/leave.lua`.
+        """
+        keys, arguments = self._leave(
+            id, mark, incarnation=incarnation, if_revision=if_revision, dead=dead, dry=dry, reason=reason, actor=actor
+        )
+        _, found = await self._write("leave", keys=keys, arguments=arguments)
+        return int(found)
+
+    async def stay(self, id: str, *, reason: str = "", actor: str = "") -> int:
+        """Take the mark of an instance back; answers the revision. Idempotent."""
+        keys, arguments = self._leave(id, None, reason=reason, actor=actor)
+        revision, _ = await self._write("leave", keys=keys, arguments=arguments)
+        return int(revision)
+
+    async def leave_many(
+        self, ids: Sequence[str], mark: Departure, *, reason: str = "", actor: str = ""
+    ) -> list[HopperError | None]:
+        """Mark instances as leaving; answers the error of each, None where it is marked."""
+        calls = [self._leave(id, mark, reason=reason, actor=actor) for id in ids]
+        replies = await self._write_many("leave", calls)
+        return [reply if isinstance(reply, HopperError) else None for reply in replies]
+
+    def _leave(
+        self,
+        id: str,
+        mark: Departure | None,
+        *,
+        incarnation: int | None = None,
+        if_revision: int | None = None,
+        dead: bool = False,
+        dry: bool = False,
+        reason: str,
+        actor: str,
+    ) -> Call:
+        heir_id = (mark.reparent_to if mark else None) or ""
+        keys = {
+            "record": self.keys.record(id),
+            "children": self.keys.children(id),
+            "heir": self.keys.record(heir_id),
+            "heir_children": self.keys.children(heir_id),
+        }
+        arguments = {
+            "id": id,
+            "heir_id": heir_id,
+            "leaving": "" if mark is None else mark.to_json(),
+            "incarnation": "" if incarnation is None else incarnation,
+            "seen_revision": "" if if_revision is None else if_revision,
+            "dead": int(dead),
+            "dry": int(dry),
+            "reason": reason,
+            "actor": actor,
+        }
+        return keys, arguments
+
+    async def deregister_many(
+        self, members: Sequence[tuple[str, str]], *, evidence: bytes = b"{}", reason: str = "", actor: str = ""
+    ) -> list[str]:
+        """Remove up to 50 instances, each named with its parent; answers `removed`, `gone`, `moved` or `has-children`.
+
+        A repeat after a lost reply answers `gone` for what the first delivery removed.
+        """
+        keys: dict[str, Any] = {
+            "instances": self.keys.instances,
+            "names": self.keys.names,
+            "orphans": self.keys.orphans,
+            "down": self.keys.down,
+            "claims": self.keys.claims,
+            "members": [key for id, parent_id in members for key in self._member(id, parent_id)],
+        }
+        arguments = {
+            "reason": reason,
+            "actor": actor,
+            "evidence": evidence,
+            "parents": [parent_id for _, parent_id in members],
+        }
+        return await self._write("deregister_many", keys=keys, arguments=arguments)
+
+    def _member(self, id: str, parent_id: str) -> tuple[str, ...]:
+        keys = self.keys
+        return keys.record(id), keys.heartbeat(id), keys.children(id), keys.children(parent_id), keys.restarts(id)
+
+    async def reparent(
+        self,
+        children: Sequence[str],
+        *,
+        seen_parent: str,
+        parent_id: str | None,
+        wish: Wish | None = None,
+        reason: str = "",
+        actor: str = "",
+    ) -> list[str]:
+        """Move up to 50 children of one parent to another, or make them orphans where that is None.
+
+        Answers `moved`, `gone`, `elsewhere` or `refused` of each; raises the refusal of the first. `wish` is what they
+        look for from then on, None for what they looked for before. A repeat answers `elsewhere` for what was moved.
+        """
+        to = parent_id or ""
+        keys: dict[str, Any] = {
+            "parent": self.keys.record(to),
+            "siblings": self.keys.children(to),
+            "old_siblings": self.keys.children(seen_parent),
+            "orphans": self.keys.orphans,
+            "children": [self.keys.record(child) for child in children],
+        }
+        arguments = {
+            "seen_parent": seen_parent,
+            "parent_id": to,
+            "wish": "" if wish is None else wish.to_json(),
+            "reason": reason,
+            "actor": actor,
+        }
+        return await self._write("reparent", keys=keys, arguments=arguments)
+
+    async def children_of(self, id: str) -> AsyncIterator[list[str]]:
+        """The ids of an instance's children as Redis has them, in parts; one that comes or goes meanwhile may miss."""
+        cursor = 0
+        while True:
+            with border():
+                cursor, found = await self.client.sscan(self.keys.children(id), cursor, count=_SCAN)
+            if found:
+                yield [child.decode() for child in found]
+            if not cursor:
+                return
+
+    async def counts_of_children(self, ids: Sequence[str]) -> list[int]:
+        """How many children each instance has."""
+        with border():
+            async with self.client.pipeline(transaction=False) as pipe:
+                for id in ids:
+                    pipe.scard(self.keys.children(id))
+                return list(await pipe.execute())
