@@ -1,92 +1,199 @@
-"""Callbacks: called from the log, in its order, whoever made the change."""
+"""Callbacks: called from the log, in its order, at least once for every change, whoever made it."""
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from hopper.errors import HopperError
+from hopper.instance.difference import difference
+from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
+from hopper.model.record import Record
+from hopper.store.log import ChangeLog
 
 __all__ = ["Callback", "Callbacks"]
 
 Callback = Callable[..., Awaitable[None] | None]
+Arguments = tuple[Any, ...]
 
 _MANY = 10_000
+"""Events that wait in memory; beyond them they are read again from the log, once their turn comes."""
+
+_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """A callback, and the arguments with which it is called for an event, None where that is nothing to it."""
+
+    rank: int
+    arguments: Callable[[Event], Arguments | None]
+    callback: Callback
 
 
 class Callbacks:
     """The callbacks of one registry. `run` calls them one after the other, apart from the view, so that none delays it.
 
-    A callback that raises is reported in the log and does not stop the others. Nothing is left out for one that is
-    slower than the changes: they wait in memory, and the log warns of them.
+    A callback that raises is reported in the log and does not stop the others. One that is slower than the changes
+    loses none of them: they wait in memory, then in the log. Where the log no longer has them, or Redis has another
+    epoch, it gets the difference instead: events marked `resync` that lead from what it was told last to what is now.
     """
 
-    def __init__(self, *, namespace: str) -> None:
-        self._by_type: dict[EventType | None, list[Callback]] = {}
-        self._child_added: list[Callback] = []
-        self._child_removed: list[Callback] = []
-        self._parent_changed: list[Callback] = []
-        self._queue: asyncio.Queue[Event] = asyncio.Queue()
-        self._warn_at = _MANY
+    def __init__(self, view: RegistryView, log: ChangeLog, *, namespace: str) -> None:
+        self.revision = 0
+        """The last revision for which every callback has been called: with it as `since` another process goes on."""
+        self._view = view
+        self._log = log
+        self._listeners: list[_Listener] = []
+        self._joining: deque[tuple[_Listener, int]] = deque()
+        self._queue: deque[Event] = deque()
+        self._told: dict[str, Record] = {}
+        self._latest = 0
+        self._behind = self._lost = False
+        self._wake = asyncio.Event()
         self._logger = structlog.get_logger().bind(namespace=namespace)
 
-    def on(self, event: EventType | str | None, callback: Callback) -> None:
-        """Call `callback(event)` for each event of a type, or for every one where `event` is None."""
-        self._by_type.setdefault(EventType(event) if event is not None else None, []).append(callback)
+    # -- who listens -----------------------------------------------------------------------------------------------
 
-    def on_child_added(self, callback: Callback) -> None:
-        """Call `callback(parent_id, child)` with the child's record when an instance gets a child."""
-        self._child_added.append(callback)
+    def on(self, event: EventType | str | None, callback: Callback, *, since: int | None = None) -> None:
+        """Call `callback(event)` for each event of a type, or for every one where `event` is None.
 
-    def on_child_removed(self, callback: Callback) -> None:
+        With `since` first for those after that revision, as far as the log has them, else from now on.
+        """
+        kind = EventType(event) if event is not None else None
+        self._add(
+            0 if kind else 1, lambda event: (event,) if kind is None or event.type is kind else None, callback, since
+        )
+
+    def on_child_removed(self, callback: Callback, *, since: int | None = None) -> None:
         """Call `callback(parent_id, child)` with the child's last record when an instance loses a child."""
-        self._child_removed.append(callback)
+        self._add(2, _child_removed, callback, since)
 
-    def on_parent_changed(self, callback: Callback) -> None:
+    def on_child_added(self, callback: Callback, *, since: int | None = None) -> None:
+        """Call `callback(parent_id, child)` with the child's record when an instance gets a child."""
+        self._add(3, _child_added, callback, since)
+
+    def on_parent_changed(self, callback: Callback, *, since: int | None = None) -> None:
         """Call `callback(child, old_parent_id, new_parent_id)` when a parent changes; an absent one is None."""
-        self._parent_changed.append(callback)
+        self._add(4, _parent_changed, callback, since)
+
+    def _add(
+        self, rank: int, arguments: Callable[[Event], Arguments | None], callback: Callback, since: int | None
+    ) -> None:
+        listener = _Listener(rank, arguments, callback)
+        if since is None:
+            self._listeners = sorted([*self._listeners, listener], key=lambda one: one.rank)
+        else:
+            self._joining.append((listener, since))
+            self._wake.set()
+
+    # -- what they hear --------------------------------------------------------------------------------------------
 
     def take(self, events: list[Event]) -> None:
-        """Take in events, in the order of the log; never blocks. Those before the first callback are not kept."""
-        if not (self._by_type or self._child_added or self._child_removed or self._parent_changed):
+        """Take in events, in the order of the log; never blocks."""
+        self._latest = events[-1].revision
+        if not (self._listeners or self._joining or self._queue or self._behind):
+            for event in events:
+                self._note(event)
             return
-        for event in events:
-            self._queue.put_nowait(event)
-        if self._queue.qsize() >= self._warn_at:
-            self._logger.warning("callbacks.behind", events=self._queue.qsize(), revision=events[-1].revision)
-            self._warn_at = self._queue.qsize() * 2
+        if not self._behind and len(self._queue) + len(events) > _MANY:
+            self._logger.warning("callbacks.behind", events=len(self._queue), revision=self.revision)
+            self._behind = True
+            self._lost = any(event.resync for event in self._queue)
+            self._queue.clear()
+        if self._behind:
+            self._lost = self._lost or events[0].resync
+        else:
+            self._queue.extend(events)
+        self._wake.set()
 
     async def run(self) -> None:
         """Call back for each event; ends by cancellation."""
+        await self._view.loaded.wait()
+        if not self._queue:
+            self.revision = self._latest = self._view.revision
+            self._told = dict(self._view.replica.records)
         while True:
-            event = await self._queue.get()
-            if self._queue.empty():
-                self._warn_at = _MANY
-            for callback, arguments in self._calls(event):
-                try:
-                    result = callback(*arguments)
-                    if inspect.isawaitable(result):
-                        await result
-                except (Exception, asyncio.CancelledError):
-                    if (task := asyncio.current_task()) is not None and task.cancelling():
-                        raise  # it is this task that is to end, not something the callback waited for
-                    self._logger.exception("callback.failed", revision=event.revision, type=event.type, id=event.id)
+            await self._wake.wait()
+            self._wake.clear()
+            while self._joining or self._behind or self._queue:
+                if self._joining:
+                    await self._join(*self._joining.popleft())
+                elif self._behind:
+                    await self._catch_up()
+                else:
+                    await self._deliver(self._queue.popleft())
 
-    def _calls(self, event: Event) -> list[tuple[Callback, tuple[Any, ...]]]:
-        calls: list[tuple[Callback, tuple[Any, ...]]] = [
-            (callback, (event,)) for kind in (event.type, None) for callback in self._by_type.get(kind, ())
-        ]
-        old, new = _parents(event)
-        if old == new or event.record is None:
-            return calls
-        if old is not None:
-            calls += [(callback, (old, event.record)) for callback in self._child_removed]
-        if new is not None:
-            calls += [(callback, (new, event.record)) for callback in self._child_added]
-        calls += [(callback, (event.record, old, new)) for callback in self._parent_changed]
-        return calls
+    async def _deliver(self, event: Event) -> None:
+        for listener in self._listeners:
+            await self._call(listener, event)
+        self._note(event)
+
+    def _note(self, event: Event) -> None:
+        if event.type is EventType.DEREGISTERED:
+            self._told.pop(str(event.id), None)
+        elif event.record is not None:
+            self._told[event.record.id] = event.record
+        self.revision = event.revision
+
+    async def _call(self, listener: _Listener, event: Event) -> None:
+        arguments = listener.arguments(event)
+        if arguments is None:
+            return
+        try:
+            result = listener.callback(*arguments)
+            if inspect.isawaitable(result):
+                await result
+        except (Exception, asyncio.CancelledError):
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # it is this task that is to end, not something the callback waited for
+            self._logger.exception("callback.failed", revision=event.revision, type=event.type, id=event.id)
+
+    # -- what is read again ----------------------------------------------------------------------------------------
+
+    async def _read(self, first: int, last: int) -> list[Event] | None:
+        """The next events of the log from a revision on; None where it no longer has that one. Waits for Redis."""
+        while True:
+            try:
+                events = await self._log.between(first, last)
+            except HopperError as error:
+                self._logger.warning("callbacks.log_not_read", revision=first, detail=str(error))
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return events if events and events[0].revision == first else None
+
+    async def _catch_up(self) -> None:
+        """Deliver what did not find room in memory."""
+        events = None if self._lost else await self._read(self.revision + 1, self._latest)
+        if events is None:
+            self._logger.warning("callbacks.resync", revision=self.revision)
+            self._queue.extend(difference(self._told, self._view.replica))
+            self._behind = self._lost = False
+            self._latest = self._view.revision
+            return
+        for event in events:
+            await self._deliver(event)
+        if self.revision >= self._latest and not self._lost:
+            self._behind = False
+            self._logger.info("callbacks.caught_up", revision=self.revision)
+
+    async def _join(self, listener: _Listener, since: int) -> None:
+        """Tell a callback alone what the others have heard since a revision; from then on it hears with them."""
+        while since < self.revision:
+            events: Iterable[Event] | None = await self._read(since + 1, self.revision)
+            if events is None:
+                self._logger.warning("callbacks.compacted", since=since, revision=self.revision)
+                events = difference({}, self._view.replica)
+                since = self.revision
+            for event in events:
+                await self._call(listener, event)
+                since = max(since, event.revision)
+        self._listeners = sorted([*self._listeners, listener], key=lambda one: one.rank)
 
 
 def _parents(event: Event) -> tuple[str | None, str | None]:
@@ -99,3 +206,18 @@ def _parents(event: Event) -> tuple[str | None, str | None]:
     if event.type is EventType.REGISTERED:
         return None, record.parent_id
     return event.previous.get("parent_id", record.parent_id), record.parent_id
+
+
+def _child_removed(event: Event) -> Arguments | None:
+    old, new = _parents(event)
+    return None if old is None or old == new else (old, event.record)
+
+
+def _child_added(event: Event) -> Arguments | None:
+    old, new = _parents(event)
+    return None if new is None or old == new else (new, event.record)
+
+
+def _parent_changed(event: Event) -> Arguments | None:
+    old, new = _parents(event)
+    return None if old == new else (event.record, old, new)

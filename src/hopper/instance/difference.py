@@ -21,17 +21,17 @@ _TYPE_OF_FIELD = (
 _COMPARED = tuple(name for name in FIELDS if name not in {"revision", "updated_at_ms"})
 
 
-def difference(old: Replica, new: Replica) -> list[Event]:
-    """What leads from one replica to the other: at most one event per instance, removals first.
+def difference(old: Mapping[str, Record], new: Replica) -> list[Event]:
+    """What leads from the records that were to a replica: at most one event per instance, removals first.
 
     An instance that changed in several ways gets the event of the first of: incarnation, parent, state, health, else
     `updated`; `previous` names every field, in its JSON form as the log has it. The events carry the revision of the
     new replica and `resync`. One whose record differs in its revision only is none.
     """
-    removed = [record for id, record in old.records.items() if id not in new.records]
+    removed = [record for id, record in old.items() if id not in new.records]
     events = [_event(new, EventType.DEREGISTERED, record) for record in reversed(removed)]
     for id, record in new.records.items():
-        before = old.records.get(id)
+        before = old.get(id)
         if before is None:
             events.append(_event(new, EventType.REGISTERED, record))
         elif before != record and (previous := _previous(before, record)):

@@ -16,7 +16,7 @@ from hopper.model.record import Record
 from hopper.model.scope import PARENT_SCOPE, Scope
 from hopper.model.selector import Selector
 
-__all__ = ["SORT_FIELDS", "Page", "discover", "in_service_unless_told", "page_of", "parents_for", "sample"]
+__all__ = ["SORT_FIELDS", "Page", "discover", "has_room", "in_service_unless_told", "page_of", "parents_for", "sample"]
 
 SORT_FIELDS: Final = (
     "id", "name", "scope", "state", "health", "version", "parent_id", "created_revision", "created_at_ms",
@@ -43,7 +43,7 @@ def discover(replica: Replica, selector: Selector, *, can_parent: Scope | None =
     if wanted is None or (selector.scope and wanted not in selector.scope):
         return []
     matching = replica.select(replace(selector, scope=frozenset({wanted})))
-    return [record for record in matching if _has_room(replica, record)]
+    return [record for record in matching if has_room(replica, record)]
 
 
 def in_service_unless_told(selector: Selector) -> Selector:
@@ -57,7 +57,10 @@ def parents_for(replica: Replica, scope: Scope) -> list[Record]:
     return sorted(found, key=lambda record: (replica.count("parent", record.id), record.created_revision))
 
 
-def _has_room(replica: Replica, record: Record) -> bool:
+def has_room(replica: Replica, record: Record) -> bool:
+    """Whether the instance can take one more child: it is not being removed, and below its `max_children`."""
+    if record.leaving is not None:
+        return False
     return record.max_children is None or replica.count("parent", record.id) < record.max_children
 
 

@@ -11,8 +11,12 @@ import structlog
 
 from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
+from hopper.instance.adoption import Adoption
+from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.pulse import Pulse
+from hopper.instance.relationships import Relationships
+from hopper.instance.resuming import Resuming
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event
 from hopper.store.instances import InstanceStore
@@ -45,6 +49,9 @@ class Monitor:
             on_follow=self.detector.end,
         )
         self.detector.pulse = self.pulse
+        relationships = Relationships(self._store, self.view)
+        self._adoption = Adoption(self.view, relationships, leads=self._leads)
+        self._resuming = Resuming(settings, self.view, Departures(self._store), leads=self._leads)
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
     async def run(self) -> None:
@@ -53,6 +60,7 @@ class Monitor:
         Raises `NewerSchema` where a newer version has written the keys, and nothing else.
         """
         self.view.listen(self._take)
+        self.view.listen(self._adoption.take)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep("view", self.view.run))
@@ -62,6 +70,8 @@ class Monitor:
                 tasks.create_task(self._keep("detector", self.detector.run))
                 tasks.create_task(self._keep("judge", self.detector.judge))
                 tasks.create_task(self._keep("notifications", self._notifications))
+                tasks.create_task(self._keep("adoption", self._adoption.run))
+                tasks.create_task(self._keep("resuming", self._resuming.run))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         finally:
@@ -98,6 +108,10 @@ class Monitor:
 
     def _lead(self) -> None:
         self.detector.begin(list(self.view.replica.records.values()))
+        self._adoption.begin()
+
+    def _leads(self) -> bool:
+        return self.pulse.leads
 
     def _take(self, events: list[Event]) -> None:
         if self.pulse.leads:

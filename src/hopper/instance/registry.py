@@ -2,23 +2,23 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, ClassVar, Self, TypeVar, overload
-
-import structlog
+from typing import Any, TypeVar, overload
 
 from hopper.config import Settings
-from hopper.errors import Invalid, PreconditionFailed, TooLarge, Unavailable
+from hopper.errors import HopperError, Invalid, TooLarge, Unavailable
 from hopper.instance import discovery
-from hopper.instance.callbacks import Callback, Callbacks
+from hopper.instance.callbacks import Callback
 from hopper.instance.health import HealthReports, HealthSummary, InstanceHealth
+from hopper.instance.history import History, Story
 from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.relationships import Relationships, require
+from hopper.instance.replica import Replica
+from hopper.instance.service import RegistryService
 from hopper.instance.topology import Topology, topology
-from hopper.instance.view import RegistryView
 from hopper.instance.watching import watch
+from hopper.model.children import ChildrenMode
 from hopper.model.event import Event, EventType
 from hopper.model.heartbeat import encode_metrics
 from hopper.model.record import Record
@@ -27,14 +27,18 @@ from hopper.model.selector import Selector
 from hopper.model.spec import InstanceSpec, parse_spec
 from hopper.model.state import Verb
 from hopper.model.takeover import Takeover
-from hopper.store.instances import InstanceStore
-from hopper.store.log import ChangeLog
+from hopper.store.instances import Registration
 
-__all__ = ["InstanceRegistry"]
+__all__ = ["MAX_BULK", "InstanceRegistry"]
 
 Records = list[Record]
+Ids = list[str]
+Registrations = list[Registration | HopperError]
+Links = list[int | HopperError]
 E = TypeVar("E", bound=StrEnum)
-_Key = tuple[asyncio.AbstractEventLoop, str | None, str]
+T = TypeVar("T")
+MAX_BULK = 1_000
+"""Entries of one bulk request at most."""
 
 
 class _Get:
@@ -48,7 +52,7 @@ class _Get:
         return owner.shared if instance is None else instance.lookup
 
 
-class InstanceRegistry:
+class InstanceRegistry(RegistryService):
     """Every instance of a namespace, read from memory and changed in Redis.
 
     Use it with `async with`, or await it and call `aclose` at the end; entering twice is counted. Reads take
@@ -57,109 +61,14 @@ class InstanceRegistry:
     """
 
     get = _Get()
-    _shared: ClassVar[dict[_Key, "InstanceRegistry"]] = {}
 
     def __init__(self, settings: Settings | None = None, *, client: Any = None) -> None:
         """`client` replaces every connection by one client of the caller's, as a fake server's in a test."""
-        self.settings = settings or Settings()
-        self.store = InstanceStore(self.settings, client=client)
-        self.log = ChangeLog(self.settings, client=client)
-        self.view = RegistryView(self.settings, self.store, self.log)
+        super().__init__(settings, client=client)
         self.relationships = Relationships(self.store, self.view)
         self.lifecycle = Lifecycle(self.store, self.view)
         self.reports = HealthReports(self.store, self.view)
-        self.callbacks = Callbacks(namespace=self.settings.namespace)
-        self.view.listen(self.callbacks.take)
-        self._client = client
-        self._users = 0
-        self._turn = asyncio.Lock()
-        self._running: asyncio.Task[None] | None = None
-        self._key: _Key | None = None
-
-    @classmethod
-    def shared(cls, settings: Settings | None = None) -> "InstanceRegistry":
-        """The one registry of this process, event loop, Redis and namespace; `InstanceRegistry.get(settings)`."""
-        settings = settings or Settings()
-        for abandoned in [key for key in cls._shared if key[0].is_closed()]:
-            del cls._shared[abandoned]
-        key = (asyncio.get_running_loop(), settings.redis_url, settings.namespace)
-        registry = cls._shared.get(key)
-        if registry is None:
-            registry = cls._shared[key] = cls(settings)
-            registry._key = key
-        return registry
-
-    # -- coming and going ------------------------------------------------------------------------------------------
-
-    async def start(self, *, wait: bool = True) -> Self:
-        """Connect and load the view; with `wait=False` return at once and load meanwhile. Counted.
-
-        Raises `Unavailable` where Redis does not let itself be read within `read_wait_s`, and `NewerSchema` where a
-        newer version wrote the keys.
-        """
-        async with self._turn:
-            self._users += 1
-            if self._key is not None:
-                self._shared.setdefault(self._key, self)
-            if self._running is None:
-                self._running = asyncio.create_task(self._run(), name=f"registry {self.settings.namespace}")
-        if wait:
-            try:
-                await self.view.reach(0)
-            except BaseException:
-                await self.aclose()
-                raise
-        return self
-
-    async def aclose(self) -> None:
-        """Leave; the last user closes the connections. A call too many does nothing."""
-        async with self._turn:
-            self._users = max(0, self._users - 1)
-            if self._users or self._running is None:
-                return
-            running, self._running = self._running, None
-            if self._key is not None and self._shared.get(self._key) is self:
-                del self._shared[self._key]
-            running.cancel()
-            try:
-                await asyncio.gather(running, return_exceptions=True)
-            finally:
-                await self.log.aclose()
-                await self.store.aclose()
-
-    async def __aenter__(self) -> Self:
-        return await self.start()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __await__(self) -> Generator[Any, None, Self]:
-        return self.start().__await__()
-
-    async def _run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.view.run(), name="view")
-                tasks.create_task(self.callbacks.run(), name="callbacks")
-        except Exception:
-            structlog.get_logger().exception("registry.failed", namespace=self.settings.namespace)
-            raise
-
-    async def ready(self, *, min_revision: int | None = None, consistent: bool = False) -> None:
-        """Wait until reads may go on as asked. `PreconditionFailed` for a revision that Redis has not reached."""
-        if not self.view.loaded.is_set():
-            if self._running is None:
-                raise Unavailable("the registry is not started: use it with `async with`")
-            await self.view.reach(0)
-        if consistent:
-            await self.view.catch_up()
-        if min_revision is not None and self.view.revision < min_revision:
-            reached = (await self.store.position()).revision
-            if reached < min_revision:
-                raise PreconditionFailed(f"revision {min_revision} is asked for, and the registry is at {reached}")
-            await self.view.reach(min_revision)
+        self.history = History(self.past)
 
     # -- reads -----------------------------------------------------------------------------------------------------
 
@@ -218,10 +127,40 @@ class InstanceRegistry:
         await self.ready(**freshness)
         return self.relationships.orphans()
 
-    async def topology(self, *, root: str | None = None, depth: int | None = None, **freshness: Any) -> Topology:
-        """The tree with rollups of health. Raises `NotFound` for an unknown root."""
+    async def topology(
+        self, *, root: str | None = None, depth: int | None = None, at_revision: int | None = None, **freshness: Any
+    ) -> Topology:
+        """The tree with rollups of health, now or as it was at a revision. Raises `NotFound` for an unknown root.
+
+        A revision that has not been reached is `Invalid`, one that the log no longer reaches back to `Compacted`.
+        """
         await self.ready(**freshness)
-        return topology(self.view.replica, root=root, depth=depth)
+        return topology(await self.replica_at(at_revision), root=root, depth=depth)
+
+    async def replica_at(self, revision: int | None) -> Replica:
+        """Every record as it is now, or as it was at a revision."""
+        if revision is None:
+            return self.view.replica
+        if revision > self.view.revision:
+            await self.view.catch_up()
+        return await self.history.at(self.view.replica, revision)
+
+    async def events(
+        self, id: str, *, since: int | None = None, limit: int = 100, newest_first: bool = False, **freshness: Any
+    ) -> Story:
+        """What the log tells of an instance, also of one that is gone: after `since`, or before it, newest first.
+
+        Raises `NotFound` where there is no such instance and never was, as far as the log goes back.
+        """
+        await self.ready(**freshness)
+        known = id in self.view.replica.records
+        return await self.history.of(id, since=since, limit=limit, newest_first=newest_first, known=known)
+
+    async def explain(self, id: str, *, since: int | None = None, limit: int = 100, **freshness: Any) -> dict[str, Any]:
+        """The story of an instance in sentences: its last `limit` events, the oldest first."""
+        story = await self.events(id, since=since, limit=limit, newest_first=True, **freshness)
+        story.events.reverse()
+        return story.explained(self.view.replica.records.get(id))
 
     async def global_instance(self, **freshness: Any) -> Record | None:
         """The one Global, None where there is none."""
@@ -268,6 +207,7 @@ class InstanceRegistry:
         spec: InstanceSpec | None = None,
         *,
         takeover: Takeover | str = Takeover.ALWAYS,
+        require_live_parent: bool | None = None,
         token: str | None = None,
         actor: str = "",
         **fields: Any,
@@ -278,35 +218,72 @@ class InstanceRegistry:
         """
         asked = parse_spec(fields) if spec is None else spec
         how = _one_of(Takeover, "takeover", takeover)
-        done = await self.lifecycle.register(asked, takeover=how, token=token, actor=actor)
+        done = await self.lifecycle.register(
+            asked, takeover=how, require_live_parent=require_live_parent, token=token, actor=actor
+        )
         return await self.at(done.id, done.revision)
+
+    async def register_many(
+        self, specs: Sequence[InstanceSpec], *, takeover: Takeover | str = Takeover.ALWAYS, **conditions: Any
+    ) -> Registrations:
+        """Register up to 1,000 instances in their order, each by itself; answers what became of each.
+
+        One may name another before it as its parent. Where this registry does not see the last one within
+        `read_wait_s`, the answer is given all the same: the registrations stand.
+        """
+        how = _one_of(Takeover, "takeover", takeover)
+        done = await self.lifecycle.register_many(_few("items", specs), takeover=how, **conditions)
+        await self._seen(max((item.revision for item in done if isinstance(item, Registration)), default=0))
+        return done
+
+    async def link_many(self, pairs: Sequence[tuple[str, str]], **conditions: Any) -> Links:
+        """Put up to 1,000 children, each under its parent; answers the revision or the error of each."""
+        done = await self.relationships.link_many(_few("items", pairs), **conditions)
+        await self._seen(max((item for item in done if isinstance(item, int)), default=0))
+        return done
 
     async def update(self, id: str, patch: dict[str, Any], **conditions: Any) -> Record:
         """Change an instance by a JSON merge patch over its mutable fields."""
         return await self.at(id, await self.lifecycle.update(id, patch, **conditions))
 
-    async def deregister(self, id: str, **conditions: Any) -> int:
-        """Remove an instance that has no children; answers the revision.
+    async def deregister(
+        self, id: str, *, children: ChildrenMode | str = ChildrenMode.RESTRICT, **conditions: Any
+    ) -> int:
+        """Remove an instance, and see to its children (`restrict`, `orphan`, `cascade`, `reparent`); its revision.
 
         The removal stands: where this registry does not see it within `read_wait_s`, it is answered all the same.
         """
-        revision = await self.lifecycle.deregister(id, **conditions)
-        with contextlib.suppress(Unavailable):
-            await self.view.reach(revision)
+        revision = await self.lifecycle.deregister(
+            id, children=_one_of(ChildrenMode, "children", children), **conditions
+        )
+        await self._seen(revision)
         return revision
 
-    async def link(self, child_id: str, parent_id: str, *, actor: str = "") -> Record:
+    async def would_deregister(
+        self, id: str, *, children: ChildrenMode | str = ChildrenMode.RESTRICT, **conditions: Any
+    ) -> Ids:
+        """The ids that `deregister` would remove, leaves first; raises what it would raise. Changes nothing."""
+        return await self.lifecycle.would_deregister(
+            id, children=_one_of(ChildrenMode, "children", children), **conditions
+        )
+
+    async def link(
+        self, child_id: str, parent_id: str, *, require_live_parent: bool | None = None, actor: str = ""
+    ) -> Record:
         """Put a child under a parent, leaving the one it had. Idempotent."""
-        return await self.at(child_id, await self.relationships.link(child_id, parent_id, actor=actor))
+        revision = await self.relationships.link(
+            child_id, parent_id, require_live_parent=require_live_parent, actor=actor
+        )
+        return await self.at(child_id, revision)
 
     async def unlink(self, child_id: str, *, actor: str = "") -> Record:
         """Take a child from its parent and clear its wish. Idempotent."""
         return await self.at(child_id, await self.relationships.unlink(child_id, actor=actor))
 
     async def adopt(self, *, actor: str = "") -> Records:
-        """Link each orphan to the parent it looks for, if that is there: a Project to the Global, others by their wish.
+        """Link each orphan to the parent of its wish, if that is there. The leading monitor does so by itself.
 
-        Answers what was adopted. One that is refused, or gone meanwhile, is left as it is.
+        Answers what was adopted. One without a wish, one that is refused, or gone meanwhile, is left as it is.
         """
         await self.ready(consistent=True)
         adopted = await self.relationships.adopt(actor=actor)
@@ -331,6 +308,11 @@ class InstanceRegistry:
         except ValueError as error:
             raise TooLarge(f"the heartbeat of '{id}' has {error}") from None
         return await self.store.heartbeat(id, ttl_ms=record.ttl_ms, value=value)
+
+    async def _seen(self, revision: int) -> None:
+        """Wait until this registry has a change of its own, which stands all the same where it comes late."""
+        with contextlib.suppress(Unavailable):
+            await self.view.reach(revision)
 
     async def at(self, id: str, revision: int) -> Record:
         """The record of an instance that was changed at a revision, once this registry has it.
@@ -361,21 +343,31 @@ class InstanceRegistry:
         """
         return watch(self.settings, since=since, client=self._client)
 
-    def on(self, event: EventType | str | None, callback: Callback) -> None:
-        """Call `callback(event)` for each event of a type, or for every one where `event` is None."""
-        self.callbacks.on(None if event is None else _one_of(EventType, "event", event), callback)
+    def on(self, event: EventType | str | None, callback: Callback, *, since: int | None = None) -> None:
+        """Call `callback(event)` for each event of a type, or for every one where `event` is None.
 
-    def on_child_added(self, callback: Callback) -> None:
+        With `since` first for every event after that revision: `callbacks.revision` of a process that ended is where
+        another goes on. In the order of the log, at least once, in every process that asks.
+        """
+        self.callbacks.on(None if event is None else _one_of(EventType, "event", event), callback, since=since)
+
+    def on_child_added(self, callback: Callback, *, since: int | None = None) -> None:
         """Call `callback(parent_id, child)` when an instance gets a child."""
-        self.callbacks.on_child_added(callback)
+        self.callbacks.on_child_added(callback, since=since)
 
-    def on_child_removed(self, callback: Callback) -> None:
+    def on_child_removed(self, callback: Callback, *, since: int | None = None) -> None:
         """Call `callback(parent_id, child)` when an instance loses a child."""
-        self.callbacks.on_child_removed(callback)
+        self.callbacks.on_child_removed(callback, since=since)
 
-    def on_parent_changed(self, callback: Callback) -> None:
+    def on_parent_changed(self, callback: Callback, *, since: int | None = None) -> None:
         """Call `callback(child, old_parent_id, new_parent_id)` when a parent changes."""
-        self.callbacks.on_parent_changed(callback)
+        self.callbacks.on_parent_changed(callback, since=since)
+
+
+def _few(name: str, items: Sequence[T]) -> Sequence[T]:
+    if len(items) > MAX_BULK:
+        raise Invalid(f"{name} has {len(items)} entries, over {MAX_BULK}", field=name, value=len(items))
+    return items
 
 
 def _one_of(kind: type[E], name: str, value: Any) -> E:

@@ -1,10 +1,10 @@
 """Relationships: who stands under whom, changed one edge at a time and read from the view."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
-from hopper.errors import NotFound, Refused
+from hopper.errors import HopperError, NotFound, Refused
 from hopper.instance.parents import parent_of_wish
 from hopper.instance.view import RegistryView
 from hopper.model.record import Record
@@ -19,35 +19,52 @@ class Relationships:
     def __init__(self, store: InstanceStore, view: RegistryView) -> None:
         self._store = store
         self._view = view
+        self.namespace = store.settings.namespace
         self._logger = structlog.get_logger().bind(namespace=store.settings.namespace)
 
-    async def link(self, child_id: str, parent_id: str, *, actor: str = "") -> int:
+    async def link(
+        self, child_id: str, parent_id: str, *, require_live_parent: bool | None = None, actor: str = ""
+    ) -> int:
         """Put a child under a parent, leaving the one it had; answers the revision. Idempotent.
 
-        Raises `NotFound`, `ScopeRule`, `Conflict` after many tries, and `Unavailable`.
+        With `require_live_parent` (the setting, where it is not said) the parent must be alive. Raises `NotFound`,
+        `ScopeRule`, `Leaving`, `Conflict` after many tries, and `Unavailable`.
         """
         known = self._view.replica.records.get(child_id)
-        return await self._store.link(child_id, parent_id, known=known, actor=actor)
+        return await self._store.link(
+            child_id, parent_id, known=known, require_live_parent=require_live_parent, actor=actor
+        )
+
+    async def link_many(
+        self, pairs: Sequence[tuple[str, str]], *, require_live_parent: bool | None = None, actor: str = ""
+    ) -> list[int | HopperError]:
+        """Put each child under its parent, in order; answers the revision or the error of each."""
+        return await self._store.link_many(pairs, require_live_parent=require_live_parent, actor=actor)
 
     async def unlink(self, child_id: str, *, actor: str = "") -> int:
         """Take a child from its parent and clear its wish; answers the revision. Idempotent."""
         known = self._view.replica.records.get(child_id)
         return await self._store.unlink(child_id, known=known, actor=actor)
 
-    async def adopt(self, *, actor: str = "") -> dict[str, int]:
+    async def adopt(self, orphans: Iterable[Record] | None = None, *, actor: str = "") -> dict[str, int]:
         """Link each orphan to the parent it looks for, where the view has that; answers id to revision.
 
-        A refusal leaves that one an orphan: its parent may be full, leaving or gone meanwhile. Raises `Unavailable`.
+        All orphans, or those that are named. A refusal leaves that one an orphan: its parent may be full, leaving or
+        gone meanwhile. Raises `Unavailable`.
         """
+        pairs = [
+            (orphan.id, parent.id)
+            for orphan in (self.orphans() if orphans is None else orphans)
+            if (parent := parent_of_wish(self._view.replica, orphan.scope, orphan.wish)) is not None
+        ]
         done: dict[str, int] = {}
-        for orphan in self.orphans():
-            parent = parent_of_wish(self._view.replica, orphan.scope, orphan.wish)
-            if parent is None:
-                continue
-            try:
-                done[orphan.id] = await self.link(orphan.id, parent.id, actor=actor)
-            except (Refused, NotFound) as error:
-                self._logger.info("relationships.not_adopted", id=orphan.id, detail=str(error))
+        for (id, _), answer in zip(pairs, await self.link_many(pairs, actor=actor), strict=True):
+            if isinstance(answer, int):
+                done[id] = answer
+            elif isinstance(answer, (Refused, NotFound)):
+                self._logger.info("relationships.not_adopted", id=id, detail=str(answer))
+            else:
+                raise answer
         return done
 
     def children(self, id: str) -> list[Record]:

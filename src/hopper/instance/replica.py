@@ -25,6 +25,8 @@ def _index_keys(record: Record) -> Iterator[IndexKey]:
         yield "parent", record.parent_id
     elif record.scope is not Scope.GLOBAL:
         yield "orphan", True
+    if record.leaving is not None:
+        yield "leaving", True
     for tag in record.tags:
         yield "tag", tag
     for item in record.metadata.items():
@@ -166,6 +168,10 @@ class Replica:
     def orphans(self) -> list[Record]:
         """Every instance that should have a parent and has none, in the order of creation."""
         return self._in_order(("orphan", True))
+
+    def leaving(self) -> list[Record]:
+        """Every instance whose removal has begun, in the order of creation."""
+        return self._in_order(("leaving", True))
 
     def _in_order(self, key: IndexKey) -> list[Record]:
         return sorted((self.records[id] for id in self._index.get(key, _NOBODY)), key=_created)

@@ -29,7 +29,9 @@ class RegistryService:
         self.store = InstanceStore(self.settings, client=client)
         self.log = ChangeLog(self.settings, client=client)
         self.view = RegistryView(self.settings, self.store, self.log)
-        self.callbacks = Callbacks(namespace=self.settings.namespace)
+        self.past = ChangeLog(self.settings, client=self.store.client)
+        """The log read by the connections of the store: the one of the view waits in its own."""
+        self.callbacks = Callbacks(self.view, self.past, namespace=self.settings.namespace)
         self.view.listen(self.callbacks.take)
         self._client = client
         self._users = 0

@@ -25,6 +25,7 @@ from hopper.errors import (
 )
 from hopper.instance.pacemaker import Loss, Pacemaker
 from hopper.instance.parents import find_parent
+from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec, parse_spec
@@ -62,7 +63,7 @@ class InstanceSession:
     ) -> None:
         self.settings = settings or Settings()
         asked = parse_spec(fields) if spec is None else spec
-        self.spec = asked.completed(ttl_ms=self.settings.ttl_ms)
+        self.spec = _looking_for_the_global(asked).completed(ttl_ms=self.settings.ttl_ms)
         self.id = str(self.spec.id)
         self.incarnation = 0
         self.registrations = 0
@@ -209,7 +210,7 @@ class InstanceSession:
             record = await self._store.read(self.id)
             if record is None or record.parent_id is not None:
                 return record is not None
-            if record.scope is Scope.ORCHESTRATION and record.wish is None:
+            if record.wish is None:
                 return True
             parent_id = await find_parent(self._store, record.scope, record.wish)
             if parent_id is None:
@@ -245,6 +246,13 @@ class InstanceSession:
             self._logger.info("session.stays", reason="it has children")
         except (HopperError, OSError) as error:
             self._logger.warning("session.not_left", detail=str(error))
+
+
+def _looking_for_the_global(spec: InstanceSpec) -> InstanceSpec:
+    """A Project that names no parent looks for the Global."""
+    if spec.scope is Scope.PROJECT and spec.parent_id is None and spec.wish is None:
+        return replace(spec, wish=Wish())
+    return spec
 
 
 class _Tending:

@@ -222,7 +222,7 @@ class RegistryView:
         for id, reason in fresh.unreadable.items():
             self._logger.error("view.unreadable", id=id, detail=reason)
         first = not self.loaded.is_set()
-        changes = [] if first else difference(self.replica, fresh)
+        changes = [] if first else difference(self.replica.records, fresh)
         self.replica, self.epoch = fresh, position.epoch
         self._heard()
         self.reloads += 1
