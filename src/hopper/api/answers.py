@@ -9,25 +9,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hopper.errors import Invalid, Malformed, PreconditionFailed, TooLarge
-from hopper.instance.registry import InstanceRegistry
+from hopper.instance.registry import MAX_BULK, InstanceRegistry
 from hopper.instance.view import RegistryView
 from hopper.model.record import Record
 
 __all__ = [
     "MAX_BODY_BYTES",
     "answer",
+    "bulk_answer",
     "etag",
     "freshness",
     "if_revision",
     "is_known",
     "list_answer",
     "read_body",
+    "read_entries",
     "read_json",
     "request_token",
     "stamp",
 ]
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_BULK_BYTES = 8 * 1024 * 1024
 MAX_TOKEN_LENGTH = 200
 JSON = "application/json"
 _REVISION = re.compile(r"[0-9]{1,18}")
@@ -71,24 +74,47 @@ def list_answer(
     )
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, at most 64 KiB."""
+def bulk_answer(view: RegistryView, results: list[dict[str, Any]]) -> Response:
+    """The results of a bulk request, in the order of its entries; each has a `status` of its own."""
+    failed = sum(result["status"] >= 400 for result in results)
+    return answer(
+        view, {"items": results, "succeeded": len(results) - failed, "failed": failed, "revision": view.revision}
+    )
+
+
+async def read_body(request: Request, *, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The body, at most 64 KiB unless told otherwise."""
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise TooLarge(f"the body has more than {MAX_BODY_BYTES} bytes")
+        if size > limit:
+            raise TooLarge(f"the body has more than {limit} bytes")
         parts.append(part)
     return b"".join(parts)
 
 
-async def read_json(request: Request, *, optional: bool = False) -> Any:
+async def read_entries(request: Request) -> list[Any]:
+    """The entries of a bulk request: a JSON array, or an object whose `items` is one; at most 8 MiB.
+
+    Raises `Invalid` where there are none, or more than 1,000.
+    """
+    document = await read_json(request, limit=MAX_BULK_BYTES)
+    if isinstance(document, dict) and set(document) == {"items"}:
+        document = document["items"]
+    if not isinstance(document, list):
+        raise Invalid("the body is neither an array nor an object with items", field="items", value=None)
+    if not 1 <= len(document) <= MAX_BULK:
+        raise Invalid(f"items has {len(document)} entries, not 1 to {MAX_BULK}", field="items", value=len(document))
+    return document
+
+
+async def read_json(request: Request, *, optional: bool = False, limit: int = MAX_BODY_BYTES) -> Any:
     """The body as JSON; an empty one is `{}` where it is optional. Raises `Malformed` and `TooLarge`.
 
     What is nested so deep that it could not be written again counts as not readable.
     """
-    body = await read_body(request)
+    body = await read_body(request, limit=limit)
     if not body and optional:
         return {}
     try:

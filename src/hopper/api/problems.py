@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from hopper.errors import HopperError, Unavailable
 
-__all__ = ["EXCEPTION_HANDLERS", "problem"]
+__all__ = ["EXCEPTION_HANDLERS", "problem", "problem_document"]
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
@@ -30,9 +30,13 @@ _TITLES = {
 }
 
 
-def problem(status: int, code: str, detail: str, **members: Any) -> Response:
-    """One problem document; `members` are added to it."""
-    document: dict[str, Any] = {
+def problem_document(error: HopperError) -> dict[str, Any]:
+    """The problem document of an error, as one result among many."""
+    return _document(error.status, error.code, str(error), error.members)
+
+
+def _document(status: int, code: str, detail: str, members: dict[str, Any]) -> dict[str, Any]:
+    return {
         "type": f"urn:hopper:problem:{code}",
         "title": _TITLES.get(status, "Error"),
         "status": status,
@@ -40,6 +44,11 @@ def problem(status: int, code: str, detail: str, **members: Any) -> Response:
         "detail": _short(detail),
         **members,
     }
+
+
+def problem(status: int, code: str, detail: str, **members: Any) -> Response:
+    """One problem document as an answer; `members` are added to it."""
+    document = _document(status, code, detail, members)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == Unavailable.status else None
     try:
         content = orjson.dumps(document, default=str)

@@ -13,11 +13,13 @@ from typer.core import TyperGroup
 
 from hopper.cli.connection import Connection, connected, connection_parameters
 from hopper.cli.exits import MEANINGS, Exit, exit_of, sentence_of
+from hopper.cli.explain import explain
 from hopper.cli.health import health
-from hopper.cli.instances import get, link, register, rm, state, unlink
+from hopper.cli.instances import get, link, register, state, unlink
 from hopper.cli.listing import discover, ls
 from hopper.cli.logging import LogLevel
 from hopper.cli.monitor import monitor
+from hopper.cli.removal import rm
 from hopper.cli.run import run
 from hopper.cli.scripts import lua
 from hopper.cli.serve import serve
@@ -28,7 +30,7 @@ from hopper.errors import HopperError
 __all__ = ["app", "main"]
 
 _LONG_RUNNING = (serve, monitor, run)
-_ONE_SHOT = (register, get, ls, discover, tree, health, watch, link, unlink, state, rm, lua)
+_ONE_SHOT = (register, get, ls, discover, tree, health, explain, watch, link, unlink, state, rm, lua)
 
 _EPILOG = "Exit codes:\n\n\b\n" + "\n".join(f"{code}  {meaning}" for code, meaning in MEANINGS.items())
 

@@ -15,12 +15,14 @@ __all__ = [
     "MetaOption",
     "NameOption",
     "ParentOption",
+    "RequireLiveParentOption",
     "ScopeOption",
     "TagOption",
     "TtlOption",
     "WishOption",
+    "object_of",
     "pairs",
-    "read_document",
+    "read_json",
     "spec_document",
 ]
 
@@ -34,9 +36,13 @@ TtlOption = Annotated[
     float | None,
     typer.Option("--ttl", metavar="SECONDS", parser=seconds("ttl"), help="how long a heartbeat lasts [15]"),
 ]
+RequireLiveParentOption = Annotated[
+    bool | None,
+    typer.Option("--require-live-parent/--any-parent", help="only under a parent that is alive; under any"),
+]
 WishOption = Annotated[
     list[str] | None,
-    typer.Option("--wish", metavar="name=NAME|id=ID|tag=TAG", help="the parent to look for while it has none"),
+    typer.Option("--wish", metavar="global|name=NAME|id=ID|tag=TAG", help="the parent to look for while it has none"),
 ]
 
 
@@ -55,10 +61,12 @@ def _wish(words: list[str] | None) -> dict[str, Any] | None:
     if not words:
         return None
     wish: dict[str, Any] = {}
+    if words == ["global"]:
+        return wish
     for word in words:
         key, equals, value = word.partition("=")
         if key not in {"id", "name", "tag"} or not equals or not value:
-            raise Invalid(f"wish is {word!r}, not name=NAME, id=ID or tag=TAG", field="wish", value=word)
+            raise Invalid(f"wish is {word!r}, not global, name=NAME, id=ID or tag=TAG", field="wish", value=word)
         if key == "tag":
             wish.setdefault("tags", []).append(value)
         elif key in wish:
@@ -68,20 +76,22 @@ def _wish(words: list[str] | None) -> dict[str, Any] | None:
     return wish
 
 
-def read_document(path: Path | None) -> dict[str, Any]:
-    """The JSON object in a file, `-` for standard input; empty where no file is named."""
-    if path is None:
-        return {}
+def object_of(document: Any, path: Path | None) -> dict[str, Any]:
+    """What was read from a file, which must be a JSON object."""
+    if not isinstance(document, dict):
+        raise Malformed(f"file {str(path)!r} holds no JSON object", field="file", value=str(path))
+    return document
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file, `-` for standard input. Raises `Invalid` where there is none to be read."""
     try:
         text = typer.get_binary_stream("stdin").read() if str(path) == "-" else path.read_bytes()
-        document = orjson.loads(text)
+        return orjson.loads(text)
     except OSError as error:
         raise Invalid(f"file {str(path)!r} cannot be read: {error.strerror}", field="file", value=str(path)) from None
     except orjson.JSONDecodeError as error:
         raise Malformed(f"file {str(path)!r} is not JSON: {error}", field="file", value=str(path)) from None
-    if not isinstance(document, dict):
-        raise Malformed(f"file {str(path)!r} holds no JSON object", field="file", value=str(path))
-    return document
 
 
 def spec_document(

@@ -1,4 +1,4 @@
-"""Commands about one instance: `register get link unlink state rm`. They ask Redis and load no view."""
+"""Commands about one instance: `register get link unlink state`. They ask Redis and load no view."""
 
 # ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
 
@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hopper.cli.bulk import link_all, register_all
 from hopper.cli.connection import ACTOR, Connection
 from hopper.cli.fields import (
     IdOption,
     MetaOption,
     NameOption,
     ParentOption,
+    RequireLiveParentOption,
     ScopeOption,
     TagOption,
     TtlOption,
     WishOption,
-    read_document,
+    object_of,
+    read_json,
     spec_document,
 )
 from hopper.cli.numbers import seconds, whole
-from hopper.cli.output import Output, OutputOption, print_json, print_record
+from hopper.cli.output import Output, OutputOption, print_record
 from hopper.errors import NotFound
 from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
@@ -29,7 +32,7 @@ from hopper.model.takeover import Takeover
 if TYPE_CHECKING:
     from hopper.store.instances import InstanceStore
 
-__all__ = ["get", "link", "register", "rm", "state", "unlink"]
+__all__ = ["Id", "get", "link", "register", "state", "unlink"]
 
 _OPERATOR = "operator"
 
@@ -65,16 +68,23 @@ async def register(
         typer.Option(metavar="N", parser=whole("max_children", minimum=0), help="how many children it takes"),
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="FILE", help="a JSON document of fields, '-': stdin")
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="a JSON document of fields, or an array of them; '-': stdin"),
     ] = None,
+    require_live_parent: RequireLiveParentOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Register an instance, or supersede it."""
+    from hopper.instance.lifecycle import Lifecycle
     from hopper.model.heartbeat import seconds_of
     from hopper.model.spec import parse_spec
 
+    document = {} if file is None else read_json(file)
+    if isinstance(document, list) and document:
+        await register_all(connection, document, takeover=takeover, require_live_parent=require_live_parent, how=output)
+        return
     document = spec_document(
-        read_document(file),
+        object_of(document, file),
         scope=scope,
         id=id,
         name=name,
@@ -93,7 +103,9 @@ async def register(
     )
     spec = parse_spec(document)
     async with connection.store() as store:
-        done = await store.register(spec, takeover=takeover, actor=ACTOR)
+        done = await Lifecycle(store).register(
+            spec, takeover=takeover, require_live_parent=require_live_parent, actor=ACTOR
+        )
         ttl_ms = await _show(store, done.id, output)
         if output is Output.TABLE:
             typer.echo(f"heartbeat  SETEX {store.keys.heartbeat(done.id)} {seconds_of(ttl_ms)} ''")
@@ -107,16 +119,21 @@ async def get(connection: Connection, id: Id, output: OutputOption = Output.TABL
 
 async def link(
     connection: Connection,
-    child: Annotated[str, typer.Argument(metavar="CHILD", show_default=False)],
+    children: Annotated[list[str], typer.Argument(metavar="CHILD...", show_default=False)],
     parent: Annotated[str, typer.Argument(metavar="PARENT", show_default=False)],
+    require_live_parent: RequireLiveParentOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Put a child under a parent.
+    """Put children under a parent.
 
-    It leaves the one it had.
+    Each leaves the one it had.
     """
+    if len(children) > 1:
+        await link_all(connection, children, parent, require_live_parent=require_live_parent, how=output)
+        return
+    (child,) = children
     async with connection.store() as store:
-        await store.link(child, parent, actor=ACTOR)
+        await store.link(child, parent, require_live_parent=require_live_parent, actor=ACTOR)
         await _show(store, child, output)
 
 
@@ -138,25 +155,16 @@ async def state(
     connection: Connection,
     id: Id,
     verb: Annotated[Verb, typer.Argument(case_sensitive=False, show_default=False)],
+    expect: Annotated[
+        State | None, typer.Option(case_sensitive=False, help="only where it is in this state now")
+    ] = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="why, for the log")] = _OPERATOR,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Carry an instance to another state."""
     async with connection.store() as store:
-        await store.transition(id, verb, reason=_OPERATOR, actor=ACTOR)
+        await store.transition(id, verb, expected=expect, reason=reason, actor=ACTOR)
         await _show(store, id, output)
-
-
-async def rm(connection: Connection, id: Id, output: OutputOption = Output.TABLE) -> None:
-    """Deregister an instance that has no children."""
-    async with connection.store() as store:
-        revision = await store.deregister(id, reason=_OPERATOR, actor=ACTOR)
-    match output:
-        case Output.JSON:
-            print_json({"id": id, "revision": revision})
-        case Output.NAME:
-            typer.echo(id)
-        case _:
-            typer.echo(f"instance '{id}' is deregistered at revision {revision}")
 
 
 async def _show(store: "InstanceStore", id: str, output: Output) -> int:

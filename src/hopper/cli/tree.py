@@ -30,13 +30,17 @@ async def tree(
         int | None,
         typer.Option(metavar="N", parser=whole("depth", minimum=0), help="levels below the root to show"),
     ] = None,
+    at_revision: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=whole("at_revision", minimum=0), help="as it was then, while the log knows"),
+    ] = None,
     output: Annotated[TreeFormat, typer.Option("--output", "-o", help="how to write it")] = TreeFormat.TEXT,
 ) -> None:
     """Show who stands under whom."""
     from hopper.instance.topology import Format, draw
 
     async with connection.registry() as registry:
-        topology = await registry.topology(root=root, depth=depth)
+        topology = await registry.topology(root=root, depth=depth, at_revision=at_revision)
     if output is TreeFormat.JSON:
         top = topology.root.as_json() if topology.root else None
         print_json({"root": top, "orphans": [node.as_json() for node in topology.orphans]})

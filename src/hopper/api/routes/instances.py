@@ -24,13 +24,14 @@ from hopper.api.queries import FILTERS, PAGING, Query
 from hopper.errors import Invalid, NotFound
 from hopper.instance.discovery import DEFAULT_SORT, page_of
 from hopper.instance.registry import InstanceRegistry
+from hopper.model.children import ChildrenMode
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, parse_heartbeat, seconds_of
 from hopper.model.record import Record
 from hopper.model.spec import parse_spec
-from hopper.model.state import Verb
+from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
 
-__all__ = ["InstanceRoutes"]
+__all__ = ["ACTOR", "InstanceRoutes"]
 
 ACTOR = "api"
 _CONDITIONS = frozenset({b"hopper-min-revision", b"if-none-match"})
@@ -112,11 +113,12 @@ class InstanceRoutes:
 
     async def register(self, request: Request) -> Response:
         """Register an instance, or supersede the one that has its id."""
-        query = Query(request.query_params, {"takeover"})
+        query = Query(request.query_params, {"takeover", "require_live_parent"})
         takeover = query.choice("takeover", Takeover) or Takeover.ALWAYS
+        live = query.flag("require_live_parent")
         spec = parse_spec(await read_json(request))
         done = await self._registry.lifecycle.register(
-            spec, takeover=takeover, token=request_token(request), actor=ACTOR
+            spec, takeover=takeover, require_live_parent=live, token=request_token(request), actor=ACTOR
         )
         record = await self._registry.at(done.id, done.revision)
         key = self._registry.store.keys.heartbeat(done.id)
@@ -146,29 +148,33 @@ class InstanceRoutes:
         return self._answer(await self._registry.at(id, revision))
 
     async def remove(self, request: Request) -> Response:
-        """Remove an instance that has no children."""
-        query = Query(request.query_params, {"children"})
-        mode = query.one("children") or "restrict"
-        if mode != "restrict":
-            raise Invalid(f"children is {mode!r}, not restrict", field="children", value=mode)
+        """Remove an instance, and see to its children; or, in a dry run, tell whom that would remove."""
+        query = Query(request.query_params, {"children", "reparent_to", "dry_run"})
+        mode = query.choice("children", ChildrenMode) or ChildrenMode.RESTRICT
+        conditions: dict[str, Any] = {
+            "children": mode,
+            "reparent_to": query.one("reparent_to"),
+            "if_revision": if_revision(self.view, request),
+        }
         id = request.path_params["id"]
+        if query.flag("dry_run"):
+            items = await self._registry.would_deregister(id, **conditions)
+            return answer(self.view, {"items": items, "revision": self.view.revision})
         revision = await self._registry.deregister(
-            id,
-            if_revision=if_revision(self.view, request),
-            token=request_token(request),
-            reason="operator",
-            actor=ACTOR,
+            id, **conditions, token=request_token(request), reason="operator", actor=ACTOR
         )
         return answer(self.view, {"items": [id], "revision": revision})
 
     async def link(self, request: Request) -> Response:
         """Put an instance under a parent, or move it there."""
-        Query(request.query_params)
+        query = Query(request.query_params, {"require_live_parent"})
+        live = query.flag("require_live_parent")
         body = await _object(request, {"parent_id"})
         parent_id = body.get("parent_id")
         if not isinstance(parent_id, str) or not parent_id:
             raise Invalid(f"parent_id is {parent_id!r}, not an id", field="parent_id", value=parent_id)
-        return self._answer(await self._registry.link(request.path_params["id"], parent_id, actor=ACTOR))
+        record = await self._registry.link(request.path_params["id"], parent_id, require_live_parent=live, actor=ACTOR)
+        return self._answer(record)
 
     async def unlink(self, request: Request) -> Response:
         """Take an instance from its parent."""
@@ -178,15 +184,16 @@ class InstanceRoutes:
     async def transition(self, request: Request) -> Response:
         """Carry an instance from one state to another."""
         Query(request.query_params)
-        body = await _object(request, {"reason", "incarnation"}, optional=True)
+        body = await _object(request, {"reason", "incarnation", "expected_state"}, optional=True)
         reason, incarnation = body.get("reason", ""), body.get("incarnation")
+        expected = _state(body.get("expected_state"))
         if not isinstance(reason, str):
             raise Invalid(f"reason is {reason!r}, not a string", field="reason", value=reason)
         if incarnation is not None and (not isinstance(incarnation, int) or isinstance(incarnation, bool)):
             raise Invalid(f"incarnation is {incarnation!r}, not an integer", field="incarnation", value=incarnation)
         verb = Verb(request.url.path.rpartition("/")[2])
         record = await self._registry.transition(
-            request.path_params["id"], verb, incarnation=incarnation, reason=reason, actor=ACTOR
+            request.path_params["id"], verb, incarnation=incarnation, expected=expected, reason=reason, actor=ACTOR
         )
         return self._answer(record)
 
@@ -270,6 +277,17 @@ def _route(path: str, **endpoints: Callable[[Request], Awaitable[Response]]) -> 
 
 def _plain(headers: list[tuple[bytes, bytes]]) -> bool:
     return all(name not in _CONDITIONS for name, _ in headers)
+
+
+def _state(value: Any) -> State | None:
+    """The state that a transition expects, None for any."""
+    try:
+        return None if value is None else State(value)
+    except ValueError:
+        allowed = ", ".join(State)
+        raise Invalid(
+            f"expected_state is {value!r}, not one of {allowed}", field="expected_state", value=value
+        ) from None
 
 
 async def _object(request: Request, known: set[str], *, optional: bool = False) -> dict[str, Any]:

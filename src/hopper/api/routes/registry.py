@@ -9,6 +9,8 @@ from starlette.routing import Mount, Route
 
 from hopper.api.answers import answer, freshness, list_answer
 from hopper.api.queries import FILTERS, PAGING, Query
+from hopper.api.routes.bulk import BulkRoutes
+from hopper.api.routes.history import HistoryRoutes
 from hopper.api.routes.instances import InstanceRoutes
 from hopper.errors import Invalid, Unavailable
 from hopper.instance.discovery import DEFAULT_SORT, Sample, discover, in_service_unless_told, page_of, sample
@@ -37,6 +39,8 @@ class RegistryRoutes:
                 PREFIX,
                 routes=[
                     *InstanceRoutes(self._registry).routes(),
+                    *BulkRoutes(self._registry).routes(),
+                    *HistoryRoutes(self._registry).routes(),
                     Route("/discover", self.discover, methods=["GET"]),
                     Route("/health", self.health, methods=["GET"]),
                     Route("/topology", self.topology, methods=["GET"]),
@@ -91,16 +95,18 @@ class RegistryRoutes:
 
     async def topology(self, request: Request) -> Response:
         """The tree with rollups of health, as JSON, text, Mermaid or DOT."""
-        query = Query(request.query_params, {"root", "depth", "format", "consistent"})
+        query = Query(request.query_params, {"root", "depth", "format", "consistent", "at_revision"})
+        at = query.integer("at_revision", minimum=0)
         how, depth = query.choice("format", Format) or Format.JSON, query.integer("depth", minimum=0)
         await freshness(self._registry, request, consistent=query.flag("consistent"))
-        tree = topology(self._view.replica, root=query.one("root"), depth=depth)
+        replica = await self._registry.replica_at(at)
+        tree = topology(replica, root=query.one("root"), depth=depth)
         if how is not Format.JSON:
             return answer(self._view, draw(tree, how), media_type="text/plain; charset=utf-8")
         document = {
             "root": tree.root.as_json() if tree.root else None,
             "orphans": [node.as_json() for node in tree.orphans],
-            "revision": self._view.revision,
+            "revision": replica.revision,
             "complete": self._view.complete,
         }
         return answer(self._view, document)

@@ -1,0 +1,47 @@
+"""`hopper explain`: the story of one instance, from the log."""
+
+# ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
+
+from typing import Annotated
+
+import typer
+
+from hopper.cli.connection import Connection
+from hopper.cli.instances import Id
+from hopper.cli.numbers import whole
+from hopper.cli.output import Output, OutputOption, print_json
+
+__all__ = ["explain"]
+
+
+async def explain(
+    connection: Connection,
+    id: Id,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", parser=whole("limit", minimum=1), help="no more events than these")
+    ] = 100,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Tell the story of an instance.
+
+    What the log knows of it, also when it is gone; times are UTC.
+    """
+    from hopper.instance.history import History
+    from hopper.model.story import moment
+    from hopper.store.log import ChangeLog
+
+    async with connection.store() as store:
+        record = await store.read(id)
+        history = History(ChangeLog(store.settings, client=store.client))
+        story = await history.of(id, limit=limit, newest_first=True, known=record is not None)
+    story.events.reverse()
+    told = story.explained(record)
+    match output:
+        case Output.JSON:
+            print_json(told)
+        case Output.NAME:
+            typer.echo(id)
+        case _:
+            for item in told["items"]:
+                typer.echo(f"{moment(item['at_ms'])}  {item['revision']:>6}  {item['text']}")
+            typer.echo(f"now: {told['now']}")

@@ -1,0 +1,57 @@
+"""`hopper rm`: an instance removed, with what becomes of its children."""
+
+# ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
+
+from typing import Annotated, Any
+
+import typer
+
+from hopper.cli.connection import ACTOR, Connection
+from hopper.cli.instances import Id
+from hopper.cli.output import Output, OutputOption, print_json
+from hopper.model.children import ChildrenMode
+
+__all__ = ["rm"]
+
+_OPERATOR = "operator"
+
+
+async def rm(
+    connection: Connection,
+    id: Id,
+    children: Annotated[
+        ChildrenMode, typer.Option(case_sensitive=False, help="what becomes of its children")
+    ] = ChildrenMode.RESTRICT,
+    reparent_to: Annotated[
+        str | None, typer.Option("--reparent-to", metavar="ID", help="where they go; with --children reparent")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only tell whom it would remove, leaves first")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Deregister an instance.
+
+    One with children only if it is said what becomes of them.
+    """
+    from hopper.instance.departures import Departures, departure_of
+
+    how = departure_of(children, reparent_to)
+    if dry_run:
+        async with connection.registry() as registry:
+            items = await registry.would_deregister(id, children=children, reparent_to=reparent_to)
+        _print({"items": items}, items, "would be deregistered", output)
+        return
+    async with connection.store() as store:
+        revision = await Departures(store).remove(id, how, reason=_OPERATOR, actor=ACTOR)
+    _print({"id": id, "revision": revision}, [id], f"is deregistered at revision {revision}", output)
+
+
+def _print(document: dict[str, Any], ids: list[str], what: str, output: Output) -> None:
+    match output:
+        case Output.JSON:
+            print_json(document)
+        case Output.NAME:
+            for id in ids:
+                typer.echo(id)
+        case _:
+            for id in ids:
+                typer.echo(f"instance '{id}' {what}")
