@@ -8,7 +8,7 @@ import time
 
 import structlog
 
-NAMES = ("lookup", "api", "answer", "detection")
+NAMES = ("lookup", "api", "answer", "detection", "cascade")
 
 
 def main() -> None:

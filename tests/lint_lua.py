@@ -38,7 +38,7 @@ WRITES = frozenset(
     | {"SADD", "SMOVE", "SPOP", "SREM", "XADD", "XDEL", "XTRIM"}
     | {"ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"}
 )
-JOURNAL = frozenset({"commit", "append_event"})
+JOURNAL = frozenset({"commit", "append_event", "remove_record"})
 """The functions that append the event of a change: the first write of every script that has a log."""
 
 

@@ -4,6 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
 from hopper.model.health import Health
 from hopper.model.policy import Check, Maintenance, RestartPolicy, Threshold, Wish
 from hopper.model.record import Record
@@ -78,6 +80,10 @@ records = st.builds(
     down_at_ms=MAYBE,
     restarts=INTEGERS,
     flapping=st.booleans(),
+    leaving=st.none()
+    | st.builds(
+        Departure, children=st.sampled_from(ChildrenMode), reparent_to=st.none() | IDS, wish=st.none() | WISHES
+    ),
     **OWNED,
 )
 """Any record there can be."""

@@ -15,8 +15,8 @@ from hopper.errors import HopperError, Unavailable
 from servers import RedisServer
 
 COMMANDS = [
-    *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "watch"),
-    *("link", "unlink", "state", "rm", "lua"),
+    *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "explain"),
+    *("watch", "link", "unlink", "state", "rm", "lua"),
 ]
 
 

@@ -32,7 +32,7 @@ def register(request: pytest.FixtureRequest, hopper: Hopper, server: RedisServer
             *(keys.revision, keys.epoch, keys.events),
         ]
         fields = ["name", name or id, "ttl_ms", "15000"]
-        words = [id, scope, "running", parent, "", "always", "operator", "1000", *fields]
+        words = [id, scope, "running", parent, "", "always", "0", "operator", "1000", *fields]
         if request.param == "redis-cli":
             path = tmp_path / "register.lua"
             path.write_text(text)

@@ -29,13 +29,15 @@ async def test_orphans_are_adopted_by_the_parent_they_look_for(registry):
         await registry.register(scope="orchestration", id=name, wish=wish)
     await registry.register(scope="orchestration", id="content")
     await registry.register(scope="orchestration", id="elsewhere", wish={"name": "nobody"})
-    await registry.register(scope="project", id="web", name="the web", tags=["eu", "fast"])
-    await registry.register(scope="project", id="younger", tags=["eu"])
+    await registry.register(scope="project", id="web", name="the web", tags=["eu", "fast"], wish={})
+    await registry.register(scope="project", id="younger", tags=["eu"], wish={"id": "g"})
+    await registry.register(scope="project", id="apart")
+    await registry.register(scope="project", id="stranger", wish={"id": "another"})
     adopted = await registry.adopt(actor="test")
     assert {record.id: record.parent_id for record in adopted} == dict.fromkeys(["by-id", "by-name", "by-tags"], "web")
     await registry.register(scope="global", id="g")
     assert {record.id: record.parent_id for record in await registry.adopt()} == {"web": "g", "younger": "g"}
-    assert ids(await registry.orphans()) == ["content", "elsewhere"]
+    assert ids(await registry.orphans()) == ["content", "elsewhere", "apart", "stranger"]
     assert await registry.adopt() == []
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from hopper.errors import Unavailable
 from hopper.instance import callbacks as callbacks_module
 from hopper.instance.callbacks import Callbacks
+from hopper.instance.replica import Replica
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -17,18 +19,57 @@ from waiting import wait_until
 
 
 def event(kind: EventType, revision: int, parent_id: str | None = None, **fields: Any) -> Event:
-    record = Record(id="o", name="o", scope=Scope.ORCHESTRATION, parent_id=parent_id)
+    record = Record(id="o", name="o", scope=Scope.ORCHESTRATION, parent_id=parent_id, revision=revision)
     return Event(revision=revision, type=kind, id="o", at_ms=0, record=record, **fields)
 
 
+class Log:
+    """A view and its log in one: events that are taken in, and kept for whoever reads them again."""
+
+    def __init__(self) -> None:
+        self.replica = Replica()
+        self.loaded = asyncio.Event()
+        self.events: list[Event] = []
+        self.trouble: list[Exception] = []
+
+    @property
+    def revision(self) -> int:
+        return self.replica.revision
+
+    def grow(self, *events: Event) -> list[Event]:
+        """Events happen; answers them as the view tells of them."""
+        for event in events:
+            self.replica.apply(event)
+        self.events += [event for event in events if not event.resync]
+        return list(events)
+
+    async def between(self, first: int, last: int) -> list[Event]:
+        await asyncio.sleep(0)
+        if self.trouble:
+            raise self.trouble.pop()
+        return [event for event in self.events if first <= event.revision <= last][:500]
+
+
 @pytest.fixture
-async def callbacks() -> AsyncIterator[Callbacks]:
-    made = Callbacks(namespace="n")
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+async def callbacks(log: Log) -> AsyncIterator[Callbacks]:
+    fake: Any = log
+    made = Callbacks(fake, fake, namespace="n")
     task = asyncio.create_task(made.run())
+    log.loaded.set()
+    await asyncio.sleep(0)
     yield made
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def updates(first: int, last: int) -> list[Event]:
+    return [event(EventType.UPDATED, revision) for revision in range(first, last + 1)]
 
 
 class Calls(list[Any]):
@@ -129,22 +170,100 @@ async def test_a_callback_that_fails_is_reported_and_stops_neither_the_others_no
     assert [entry["revision"] for entry in logs if entry["event"] == "callback.failed"] == [1, 2]
 
 
-async def test_nothing_is_kept_while_nobody_listens(callbacks):
-    callbacks.take([event(EventType.UPDATED, 1)])
-    assert callbacks._queue.empty()
+async def test_nothing_is_kept_while_nobody_listens(callbacks, log):
+    callbacks.take(log.grow(*updates(1, 3)))
+    assert not callbacks._queue
+    assert callbacks.revision == 3
 
 
-async def test_a_callback_that_falls_behind_is_warned_of_and_loses_nothing(callbacks, monkeypatch):
-    monkeypatch.setattr(callbacks_module, "_MANY", 10)
-    slow = Callbacks(namespace="n")
+async def test_the_revision_is_that_of_the_last_event_that_every_callback_has_heard(callbacks, log):
+    gate = asyncio.Event()
+
+    async def slow(_: Event) -> None:
+        await gate.wait()
+
+    callbacks.on(None, slow)
+    callbacks.take(log.grow(*updates(1, 2)))
+    await asyncio.sleep(0)
+    assert callbacks.revision == 0
+    gate.set()
+    await wait_until(lambda: callbacks.revision == 2)
+
+
+@pytest.mark.parametrize("many", [0, 1, 7, 10_000])
+async def test_a_callback_that_falls_behind_loses_nothing_and_holds_little_in_memory(callbacks, log, many, monkeypatch):
+    monkeypatch.setattr(callbacks_module, "_MANY", many)
+    heard, most = Calls(), 0
+
+    async def slow(one: Event) -> None:
+        await asyncio.sleep(0)
+        heard(one)
+
+    callbacks.on(None, slow)
+    for revision in range(1, 1201):
+        callbacks.take(log.grow(event(EventType.UPDATED, revision)))
+        most = max(most, len(callbacks._queue))
+        if revision % 3 == 0:
+            await asyncio.sleep(0)
+    assert [one.revision for (one,) in await heard.heard(1200)] == list(range(1, 1201))
+    assert most <= many
+    assert callbacks.revision == 1200
+
+
+async def test_a_log_that_cannot_be_read_just_now_is_read_again(callbacks, log, monkeypatch):
+    monkeypatch.setattr(callbacks_module, "_MANY", 1)
+    monkeypatch.setattr(callbacks_module, "_PAUSE_S", 0.001)
+    log.trouble = [Unavailable("Redis is away"), Unavailable("Redis is away")]
     heard = Calls()
-    slow.on(None, heard)
-    with capture_logs() as logs:
-        for revision in range(1, 26):
-            slow.take([event(EventType.UPDATED, revision)])
-    assert [entry["events"] for entry in logs if entry["event"] == "callbacks.behind"] == [10, 20]
-    task = asyncio.create_task(slow.run())
-    assert [one.revision for (one,) in await heard.heard(25)] == list(range(1, 26))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    callbacks.on(None, heard)
+    callbacks.take(log.grow(*updates(1, 9)))
+    assert [one.revision for (one,) in await heard.heard(9)] == list(range(1, 10))
+
+
+@pytest.mark.parametrize("how", ["trimmed", "another epoch"])
+async def test_one_that_fell_behind_what_the_log_still_has_hears_the_difference(how, callbacks, log, monkeypatch):
+    monkeypatch.setattr(callbacks_module, "_MANY", 2)
+    gate, heard = asyncio.Event(), Calls()
+
+    async def slow(one: Event) -> None:
+        await gate.wait()
+        heard(one)
+
+    callbacks.on(None, slow)
+    callbacks.take(log.grow(event(EventType.REGISTERED, 1, "p")))
+    await asyncio.sleep(0)
+    callbacks.take(log.grow(*[event(EventType.PARENT_CHANGED, n, f"p{n}") for n in range(2, 9)]))
+    if how == "trimmed":
+        log.events = log.events[-2:]
+    else:
+        callbacks.take(log.grow(event(EventType.PARENT_CHANGED, 9, "p9", resync=True)))
+    gate.set()
+    first, second = [one for (one,) in await heard.heard(2)]
+    assert (first.revision, first.record.parent_id) == (1, "p")
+    assert (second.resync, second.type, second.previous) == (True, EventType.PARENT_CHANGED, {"parent_id": "p"})
+    assert second.record is log.replica.records["o"]
+    callbacks.take(log.grow(event(EventType.UPDATED, 10)))
+    assert (await heard.heard(3))[-1][0].revision == 10
+
+
+async def test_a_callback_goes_on_from_a_revision_and_then_hears_with_the_others(callbacks, log):
+    first, second = Calls(), Calls()
+    callbacks.on(None, first)
+    callbacks.take(log.grow(*updates(1, 700)))
+    await first.heard(700)
+    callbacks.on(None, second, since=3)
+    callbacks.take(log.grow(*updates(701, 705)))
+    assert [one.revision for (one,) in await second.heard(702)] == list(range(4, 706))
+    assert [one.revision for (one,) in await first.heard(705)] == list(range(1, 706))
+
+
+async def test_one_that_goes_on_from_what_the_log_no_longer_has_hears_of_all_there_is(callbacks, log):
+    callbacks.take(log.grow(event(EventType.REGISTERED, 1, "p"), *updates(2, 9)))
+    log.events.clear()
+    heard, children = Calls(), Calls()
+    callbacks.on(None, heard, since=1)
+    callbacks.on_child_added(children, since=1)
+    ((only,),) = await heard.heard(1)
+    assert (only.resync, only.type, only.record) == (True, EventType.REGISTERED, log.replica.records["o"])
+    callbacks.take(log.grow(event(EventType.PARENT_CHANGED, 10, "q", previous={"parent_id": None})))
+    assert [parent for parent, _ in await children.heard(1)] == ["q"]

@@ -31,7 +31,7 @@ def replica(*records: Record, revision: int = 10) -> Replica:
 
 
 def test_what_is_new_is_registered_and_what_is_gone_is_deregistered_first():
-    events = difference(replica(record("a"), record("b", 2)), replica(record("c", 9)))
+    events = difference(replica(record("a"), record("b", 2)).records, replica(record("c", 9)))
     assert [(event.type, event.id) for event in events] == [
         (EventType.DEREGISTERED, "b"),
         (EventType.DEREGISTERED, "a"),
@@ -51,7 +51,7 @@ def test_what_is_new_is_registered_and_what_is_gone_is_deregistered_first():
     ids=["the rest", "health", "state before health", "parent before state", "incarnation before all"],
 )
 def test_one_event_tells_of_all_that_changed_and_is_named_after_the_weightiest(changes, kind):
-    (event,) = difference(replica(record("a")), replica(record("a", 9, **changes)))
+    (event,) = difference(replica(record("a")).records, replica(record("a", 9, **changes)))
     assert event.type is kind
     assert set(event.previous) == {*changes, "created_revision"}
     assert (event.resync, event.reason, event.revision) == (True, "resync", 10)
@@ -61,7 +61,7 @@ def test_one_event_tells_of_all_that_changed_and_is_named_after_the_weightiest(c
 
 def test_previous_values_are_in_their_json_form_as_in_the_log():
     before = record("a", tags=("x", "y"), wish=Wish(name="web"))
-    (event,) = difference(replica(before), replica(record("a", 9)))
+    (event,) = difference(replica(before).records, replica(record("a", 9)))
     assert event.previous["tags"] == ["x", "y"]
     assert event.previous["wish"]["name"] == "web"
 
@@ -69,7 +69,7 @@ def test_previous_values_are_in_their_json_form_as_in_the_log():
 def test_a_record_that_came_back_to_what_it_was_is_no_event():
     before, after = record("a"), Record(id="a", name="a", scope=Scope.ORCHESTRATION, revision=9, created_revision=1)
     assert before != after
-    assert difference(replica(before), replica(after)) == []
+    assert difference(replica(before).records, replica(after)) == []
 
 
 FLEETS = st.dictionaries(
@@ -91,6 +91,6 @@ def test_applied_to_the_old_replica_the_difference_leads_to_the_new_one(old_flee
         )
 
     old, new = build(old_fleet), build(new_fleet)
-    for event in difference(old, new):
+    for event in difference(old.records, new):
         old.apply(event)
     assert old.records == new.records

@@ -1,13 +1,14 @@
-"""The lifecycle: what a replacement of a record may and may not say."""
+"""The lifecycle: from creation to deletion, hooks, and what a replacement of a record may and may not say."""
 
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hopper import InstanceRegistry, Settings
-from hopper.errors import Invalid, NotFound, PreconditionFailed
-from hopper.model.spec import MUTABLE_FIELDS
+from hopper.errors import HasChildren, Invalid, NotFound, PreconditionFailed, StaleIncarnation
+from hopper.model.spec import MUTABLE_FIELDS, parse_spec
 
 
 @pytest.fixture
@@ -60,3 +61,112 @@ async def test_a_replacement_of_nobody_and_at_another_revision(registry):
         await registry.lifecycle.replace("nobody", {})
     with pytest.raises(PreconditionFailed, match="revision 2, not 1"):
         await registry.lifecycle.replace("web", {}, if_revision=1)
+
+
+# -- from creation to deletion -----------------------------------------------------------------------------------------
+
+
+async def test_an_instance_is_created_goes_through_its_states_and_is_deleted(registry):
+    manager = registry.lifecycle
+    done = await manager.create(parse_spec({"scope": "project", "id": "shop", "parent_id": "g"}), actor="me")
+    states = [(await registry.at("shop", done.revision)).state]
+    verbs = (manager.start, manager.run, manager.pause, manager.resume, manager.stop, manager.stopped)
+    states += [(await registry.at("shop", await verb("shop", actor="me"))).state for verb in verbs]
+    assert states == ["created", "starting", "running", "paused", "running", "stopping", "stopped"]
+    await manager.start("shop")
+    assert (await registry.at("shop", await manager.fail("shop", reason="exit 1"))).state == "failed"
+    await registry.view.reach(await manager.delete("shop"))
+    assert await registry.get("shop") is None
+
+
+@pytest.mark.parametrize(
+    ("verbs", "events"),
+    [
+        ([], ["state_changed", "state_changed", "deregistered"]),
+        (["pause"], ["state_changed", "state_changed", "state_changed", "deregistered"]),
+        (["stop"], ["state_changed", "state_changed", "deregistered"]),
+        (["fail"], ["state_changed", "deregistered"]),
+    ],
+    ids=["running", "paused", "stopping", "failed"],
+)
+async def test_whoever_is_deleted_is_stopped_first(verbs, events, registry):
+    for verb in verbs:
+        await registry.lifecycle.transition("web", verb)
+    await registry.view.reach(await registry.lifecycle.delete("web", reason="gone", actor="me"))
+    story = await registry.events("web", since=2)
+    assert [event.type for event in story.events] == events
+    assert (story.events[-1].reason, story.events[-1].actor) == ("gone", "me")
+
+
+async def test_whoever_may_not_be_deleted_is_not_stopped_either(registry):
+    with pytest.raises(HasChildren, match="global 'g' cannot be deleted: it still has children"):
+        await registry.lifecycle.delete("g")
+    with pytest.raises(NotFound, match="'nobody'"):
+        await registry.lifecycle.delete("web", children="reparent", reparent_to="nobody")
+    assert (await registry.store.position()).revision == 2
+    await registry.lifecycle.delete("g", children="cascade")
+    await registry.ready(consistent=True)
+    assert await registry.list() == []
+
+
+# -- hooks -------------------------------------------------------------------------------------------------------------
+
+
+async def test_hooks_are_called_around_transitions_in_their_order(registry):
+    heard: list[tuple[str, str, str, str]] = []
+
+    def note(when):
+        async def hook(id, verb):
+            heard.append((when, id, verb, (await registry.store.read(id)).state))
+
+        return hook
+
+    hooks = registry.lifecycle.hooks
+    hooks.on_before(None, note("before any"))
+    hooks.on_before("pause", note("before pause"))
+    hooks.on_after("pause", note("after pause"))
+    await registry.transition("web", "pause")
+    await registry.transition("web", "resume")
+    assert heard == [
+        ("before any", "web", "pause", "running"),
+        ("before pause", "web", "pause", "running"),
+        ("after pause", "web", "pause", "paused"),
+        ("before any", "web", "resume", "paused"),
+    ]
+
+
+async def test_a_hook_before_a_transition_can_forbid_it(registry):
+    def forbid(id, verb):
+        raise RuntimeError(f"{id} is not to {verb} now")
+
+    registry.lifecycle.hooks.on_before("stop", forbid)
+    with pytest.raises(RuntimeError, match="web is not to stop now"):
+        await registry.transition("web", "stop")
+    assert (await registry.store.position()).revision == 2
+
+
+async def test_a_hook_after_a_transition_that_fails_is_reported_and_the_transition_stands(registry):
+    called = []
+
+    def broken(id, verb):
+        raise RuntimeError("a fault of the caller's")
+
+    registry.lifecycle.hooks.on_after(None, broken)
+    registry.lifecycle.hooks.on_after(None, lambda *call: called.append(call))
+    with capture_logs() as logs:
+        assert (await registry.transition("web", "pause")).state == "paused"
+    assert [entry["id"] for entry in logs if entry["event"] == "hook.failed"] == ["web"]
+    assert called == [("web", "pause")]
+
+
+async def test_a_transition_may_expect_a_state(registry):
+    with pytest.raises(PreconditionFailed, match="it is running, not paused"):
+        await registry.transition("web", "stop", expected="paused")
+    assert (await registry.transition("web", "stop", expected="running")).state == "stopping"
+    assert (await registry.transition("web", "stop", expected="running")).state == "stopping"
+
+
+async def test_a_verb_of_an_older_incarnation_is_fenced(registry):
+    await registry.register(scope="project", id="web")
+    with pytest.raises(StaleIncarnation, match="incarnation 3 now, not 2"):
+        await registry.lifecycle.stop("web", incarnation=2)

@@ -16,6 +16,8 @@ from typing import Any
 
 from hopper.config import Settings
 from hopper.errors import GlobalExists, HopperError
+from hopper.instance.departures import Departures, departure_of
+from hopper.model.children import ChildrenMode
 from hopper.model.spec import apply_patch, parse_spec
 from hopper.model.state import Verb
 from hopper.model.takeover import Takeover
@@ -72,6 +74,10 @@ def change_the_tree(number: int, settings: Settings, seconds: int, barrier: Any,
         project, orchestration = chance.choice(PROJECTS), chance.choice(ORCHESTRATIONS)
         id = chance.choice([project, orchestration, "g"])
         child, parent = (project, "g") if chance.random() < 0.3 else (orchestration, project)
+        mode = chance.choice([ChildrenMode.ORPHAN, ChildrenMode.CASCADE, ChildrenMode.REPARENT])
+        heir = chance.choice(PROJECTS) if mode is ChildrenMode.REPARENT else None
+        many = [parse_spec({"scope": "orchestration", "id": one, "parent_id": project}) for one in ORCHESTRATIONS[:3]]
+        departures = Departures(store)
         scope = {"p": "project", "o": "orchestration", "g": "global"}[id[0]]
         document = {"scope": scope, "id": id, "name": f"name-{chance.randrange(10)}" if id != "g" else None}
         if chance.random() < 0.5 and scope != "global":
@@ -85,6 +91,12 @@ def change_the_tree(number: int, settings: Settings, seconds: int, barrier: Any,
                 lambda: ("deregister", store.deregister(id)),
                 lambda: ("update", store.update(id, lambda record: apply_patch(record, {"max_children": 3}))),
                 lambda: ("transition", store.transition(id, chance.choice(list(Verb)))),
+                lambda: ("remove", departures.remove(id, departure_of(mode, heir))),
+                lambda: ("remove", departures.remove(id, departure_of(mode, heir))),
+                lambda: ("leave", store.leave(id, departure_of("cascade"))),
+                lambda: ("stay", store.stay(id)),
+                lambda: ("register_many", store.register_many(many)),
+                lambda: ("link_many", store.link_many([(child, parent), (orchestration, project)])),
             ]
         )()
 

@@ -1,5 +1,6 @@
 """A write whose reply is lost is made once: retries carry the request token, and repeats change nothing."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -9,9 +10,14 @@ import pytest
 from census import Census
 from hopper.config import Settings
 from hopper.errors import NotFound, Unavailable
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
+from hopper.model.health import Health
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
+from hopper.store.scripts import script, script_names
+from hopper.store.surveillance import Lapse, SurveillanceStore
 from proxy import Proxy
 from servers import RedisServer, dump
 from specs import spec
@@ -31,6 +37,16 @@ async def unlink(store: InstanceStore) -> Any:
     return await store.unlink("p", known=await store.read("p"))
 
 
+def at_last(act: Act) -> Act:
+    """The same, answering the last revision."""
+
+    async def acted(store: InstanceStore) -> int:
+        await act(store)
+        return (await store.position()).revision
+
+    return acted
+
+
 WRITES: dict[str, Act] = {
     "register": lambda s: s.register(spec("project", "new", parent_id="g")),
     "supersede": supersede,
@@ -41,6 +57,14 @@ WRITES: dict[str, Act] = {
     "move": move,
     "unlink": unlink,
     "transition": lambda s: s.transition("p", Verb.PAUSE),
+    "leave": at_last(lambda s: s.leave("p", Departure(children=ChildrenMode.CASCADE))),
+    "deregister_many": at_last(lambda s: s.deregister_many([("o", "p")])),
+    "reparent": at_last(lambda s: s.reparent(["o"], seen_parent="p", parent_id="q")),
+}
+
+BULK: dict[str, Act] = {
+    "register_many": at_last(lambda s: s.register_many([spec("project", "new", parent_id="g")])),
+    "link_many": at_last(lambda s: s.link_many([("q", "g")])),
 }
 
 
@@ -83,7 +107,7 @@ async def census(store: InstanceStore) -> Census:
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("act", (WRITES | BULK).values(), ids=(WRITES | BULK).keys())
 async def test_a_write_whose_reply_is_lost_is_made_once_and_answered(act, lost, proxy, distant, seeded):
     proxy.lose_replies(lost)
     answer = await act(distant)
@@ -93,7 +117,7 @@ async def test_a_write_whose_reply_is_lost_is_made_once_and_answered(act, lost, 
     assert getattr(answer, "revision", answer) == 5
 
 
-@pytest.mark.parametrize("act", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("act", (WRITES | BULK).values(), ids=(WRITES | BULK).keys())
 async def test_a_write_whose_request_is_lost_is_made_once_and_answered(act, proxy, distant, seeded):
     proxy.lose_requests(2)
     answer = await act(distant)
@@ -212,3 +236,52 @@ async def test_a_repeat_that_changes_nothing_appends_nothing_and_answers_the_las
     before = await dump(seeded.client, seeded.settings.namespace)
     assert await act(seeded) == 6
     assert await dump(seeded.client, seeded.settings.namespace) == before
+
+
+# -- the monitor's writes --------------------------------------------------------------------------------------------
+
+Watch = Callable[[SurveillanceStore], Awaitable[Any]]
+ME = "monitor-1"
+
+
+async def verdict(store: SurveillanceStore) -> Any:
+    now_ms = int(time.time() * 1000)
+    lapse = Lapse("p", 3, Health.DOWN.value, "lapsed", now_ms, 1, 1, 60_000)
+    return await store.expire([lapse], monitor_id=ME, expected_ms=now_ms)
+
+
+VERDICTS: dict[str, Watch] = {
+    "start_hold": lambda s: s.start_hold(monitor_id=ME, reason="why", since_ms=1),
+    "end_hold": lambda s: s.end_hold(monitor_id=ME, reason="why"),
+    "expire": verdict,
+    "recover": lambda s: s.recover(["p"]),
+}
+
+FIRST = {"end_hold": "start_hold", "recover": "expire"}
+"""What must have been written for there to be something to write."""
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+async def test_what_a_monitor_writes_is_written_once_however_often_it_asks(name, proxy, settings, seeded):
+    await seeded.client.delete(seeded.keys.heartbeat("p"))
+    async with (
+        aclosing(SurveillanceStore(settings)) as near,
+        aclosing(SurveillanceStore(settings.model_copy(update={"redis_url": proxy.url}))) as far,
+    ):
+        await near.pulse(ME)
+        if name in FIRST:
+            await VERDICTS[FIRST[name]](near)
+        if name == "recover":
+            await seeded.client.set(seeded.keys.heartbeat("p"), "{}", px=60_000)
+        before = (await census(seeded)).revision
+        await far.pulse(ME)
+        proxy.lose_replies(1)
+        with pytest.raises(Unavailable):
+            await VERDICTS[name](far)
+        await VERDICTS[name](far)
+    assert (await census(seeded)).revision == before + 1
+
+
+def test_every_script_that_writes_an_event_has_its_replies_lost():
+    written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
+    assert written <= WRITES.keys() | VERDICTS.keys()

@@ -2,16 +2,20 @@
 
 import asyncio
 import collections
+import contextlib
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from census import Census
 from effort import LONG
 from hopper.config import Settings
+from hopper.model.event import Event, EventType
 
 RACERS = Path(__file__).parent / "racers.py"
+HEARER = Path(__file__).parents[1] / "hearer.py"
 SECONDS = 30 if LONG else 3
 
 
@@ -44,7 +48,60 @@ async def test_after_8_processes_changed_the_same_tree_it_is_legal_and_the_log_t
     assert census.problems == []
     refused = {what.partition(" ")[2] for what in did} - {""}
     assert refused <= {
-        "NotFound", "NameTaken", "Exists", "HasChildren", "ScopeRule", "IllegalTransition", "Conflict",
+        "NotFound", "NameTaken", "Exists", "HasChildren", "ScopeRule", "IllegalTransition", "Conflict", "Leaving",
     }  # fmt: skip
-    assert {"register", "link", "unlink", "deregister", "update", "transition"} <= did.keys()
+    assert {"register", "link", "unlink", "deregister", "update", "transition", "remove", "leave"} <= did.keys()
     assert census.revision > 100 * SECONDS
+
+
+async def test_three_processes_hear_the_same_sequence_while_8_others_change_the_tree(new_settings, client):
+    settings = new_settings(log_length=1_000_000)
+    async with contextlib.AsyncExitStack() as stack:
+        hearers = [await stack.enter_async_context(hearing(settings)) for _ in range(3)]
+        await race("tree", settings, processes=8, effort=SECONDS)
+        census = await Census.take(client, settings.namespace)
+        assert census.problems == []
+        said = await asyncio.gather(*(hearer.communicate(b"%d\n" % census.revision) for hearer in hearers))
+    heard = [json.loads(out) for out, _ in said]
+    assert heard[0] == heard[1] == heard[2]
+    events, moves = heard[0]
+    assert events == [[event.revision, event.type, event.id] for event in census.events]
+    assert moves == [
+        [event.id, old, new]
+        for event in census.events
+        if event.record is not None
+        for old, new in [parents_around(event)]
+        if old != new
+    ]
+
+
+def parents_around(event: Event) -> tuple[str | None, str | None]:
+    """The parent before and after an event, as the log has it."""
+    assert event.record is not None
+    match event.type:
+        case EventType.REGISTERED:
+            return None, event.record.parent_id
+        case EventType.DEREGISTERED:
+            return event.record.parent_id, None
+        case _:
+            return event.previous.get("parent_id", event.record.parent_id), event.record.parent_id
+
+
+@contextlib.asynccontextmanager
+async def hearing(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that hears every change from now on."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(HEARER), str(settings.redis_url), settings.namespace),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**26,
+    )
+    try:
+        assert process.stdout is not None
+        while (line := await process.stdout.readline()) != b"hearing\n":
+            assert line, "it ended"
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

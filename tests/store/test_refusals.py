@@ -14,6 +14,7 @@ from hopper.errors import (
     HopperError,
     IllegalTransition,
     Invalid,
+    Leaving,
     NameTaken,
     NewerSchema,
     NotFound,
@@ -21,13 +22,23 @@ from hopper.errors import (
     ScopeRule,
     StaleIncarnation,
 )
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
 from hopper.model.spec import spec_of
-from hopper.model.state import Verb
+from hopper.model.state import State, Verb
 from hopper.store.scripts import script
 from servers import dump
 from specs import patching, spec
 
 pytestmark = pytest.mark.usefixtures("agrees")
+
+CASCADE = Departure(children=ChildrenMode.CASCADE)
+
+
+def heir(id: str) -> Departure:
+    """Children move to another one."""
+    return Departure(children=ChildrenMode.REPARENT, reparent_to=id)
+
 
 REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "register a second global": (lambda s: s.register(spec("global", "g2")), GlobalExists,
@@ -45,7 +56,14 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "register as another scope": (lambda s: s.register(spec("orchestration", "p")), Exists,
         "instance 'p' exists as a project and cannot become a orchestration|an orchestration"),
     "register a record too large": (lambda s: s.register(replace(spec("project", "p9"), config={"x": "y" * 9000})),
-        Invalid, "instance 'p9' has a record of 9[0-9]{3} bytes, and at most 7936 are stored"),
+        Invalid, "instance 'p9' has a record of 9[0-9]{3} bytes, and at most 7424 are stored"),
+    "register again what leaves": (lambda s: s.register(spec("project", "old")), Leaving,
+        "project 'old' cannot be registered again: it is being removed"),
+    "register under one that leaves": (lambda s: s.register(spec("orchestration", "o9", parent_id="old")), Leaving,
+        "project 'old' cannot become the parent of 'o9': it is being removed"),
+    "register under one that is not alive": (
+        lambda s: s.register(spec("orchestration", "o9", parent_id="idle"), require_live_parent=True), ScopeRule,
+        r"orchestration 'o9' cannot have parent 'idle': it is stopped and unknown \(require_live_parent\)"),
     "update nobody": (lambda s: s.update("nobody", patching(version="1")), NotFound, "there is no instance 'nobody'"),
     "update to a name that is taken": (lambda s: s.update("q", patching(name="p")), NameTaken,
         "project 'q' cannot be named 'p': 'p' is"),
@@ -67,12 +85,47 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
         "orchestration 'o' cannot have parent 'g', a global: its parent is a project"),
     "link to itself": (lambda s: s.link("p", "p"), ScopeRule, "project 'p' cannot have parent 'p'"),
     "link to a full one": (lambda s: s.link("o", "full"), ScopeRule, "cannot have parent 'full': it has its 1 child"),
+    "link to one that leaves": (lambda s: s.link("o", "old"), Leaving,
+        "project 'old' cannot become the parent of 'o': it is being removed"),
+    "link what leaves": (lambda s: s.link("old", "g"), Leaving,
+        "project 'old' cannot move to 'g': it is being removed"),
+    "link to one that is not alive": (lambda s: s.link("o", "idle", require_live_parent=True), ScopeRule,
+        r"orchestration 'o' cannot have parent 'idle': it is stopped and unknown \(require_live_parent\)"),
+    "unlink what leaves": (lambda s: s.unlink("old-1"), Leaving,
+        "orchestration 'old-1' cannot be taken from its parent: it is being removed"),
+    "let nobody leave": (lambda s: s.leave("nobody", CASCADE), NotFound, "there is no instance 'nobody'"),
+    "let an old incarnation leave": (lambda s: s.leave("q", CASCADE, incarnation=1), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "let another revision leave": (lambda s: s.leave("q", CASCADE, if_revision=1), PreconditionFailed,
+        "instance 'q' is at revision 5, not 1"),
+    "let one leave as if it were dead": (lambda s: s.leave("q", CASCADE, dead=True), Exists,
+        "instance 'q' is not dead: it is running and healthy"),
+    "move children to nobody": (lambda s: s.leave("p", heir("nobody")), NotFound,
+        "the children of 'p' cannot move to 'nobody': it does not exist"),
+    "move children to another scope": (lambda s: s.leave("p", heir("g")), ScopeRule,
+        "the children of project 'p' cannot move to 'g': it is not another project"),
+    "move children to where they are": (lambda s: s.leave("p", heir("p")), ScopeRule,
+        "the children of project 'p' cannot move to 'p': it is not another project"),
+    "move children to one that leaves": (lambda s: s.leave("p", heir("old")), Leaving,
+        "project 'old' cannot take the children of 'p': it is being removed"),
+    "move children to a full one": (lambda s: s.leave("p", heir("full")), ScopeRule,
+        r"the children of 'p' cannot move to 'full': it would have 2, over 1 \(max_children\)"),
+    "move some children to nobody": (
+        lambda s: s.reparent(["o"], seen_parent="p", parent_id="nobody"), NotFound,
+        "instance 'nobody' cannot be the parent of 'o': it does not exist"),
+    "move some children against the scopes": (lambda s: s.reparent(["o"], seen_parent="p", parent_id="g"), ScopeRule,
+        "orchestration 'o' cannot have parent 'g', a global"),
+    "move some children to one that leaves": (
+        lambda s: s.reparent(["o"], seen_parent="p", parent_id="old"), Leaving,
+        "project 'old' cannot become the parent of 'o': it is being removed"),
     "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
     "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
         "global 'g' cannot be taken from a parent: it never has one"),
     "a verb for nobody": (lambda s: s.transition("nobody", Verb.STOP), NotFound, "there is no instance 'nobody'"),
     "a verb for an old incarnation": (lambda s: s.transition("q", Verb.STOP, incarnation=1), StaleIncarnation,
         "instance 'q' is incarnation 5 now, not 1"),
+    "a verb in another state than expected": (lambda s: s.transition("p", Verb.STOP, expected=State.PAUSED),
+        PreconditionFailed, "instance 'p' cannot 'stop': it is running, not paused"),
     "a verb the state has not": (lambda s: s.transition("p", Verb.STOPPED), IllegalTransition,
         "instance 'p' cannot 'stopped' to stopped: it is running"),
 }  # fmt: skip
@@ -86,6 +139,10 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
     await store.register(spec("orchestration", "o", parent_id="p"))
     await store.register(spec("project", "q", parent_id="g"))
     await store.register(spec("orchestration", "only", parent_id="full"))
+    await store.register(spec("project", "idle", state="stopped"))
+    await store.register(spec("project", "old"))
+    await store.register(spec("orchestration", "old-1", parent_id="old"))
+    await store.leave_many(["old", "old-1"], CASCADE)
     before = await dump(store.client, store.settings.namespace)
     with pytest.raises(kind, match=says) as refused:
         await act(store)
@@ -95,6 +152,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
-    names = ("register", "update", "deregister", "link", "unlink", "transition", "open")
+    names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "reparent")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

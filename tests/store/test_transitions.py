@@ -4,8 +4,12 @@ import pytest
 
 from census import events
 from hopper.errors import IllegalTransition, Invalid
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
 from hopper.model.event import EventType
 from hopper.model.health import Health
+from hopper.model.policy import Wish
+from hopper.model.record import MAX_RECORD_BYTES, RECORD_RESERVE_BYTES
 from hopper.model.state import TRANSITIONS, State, Verb
 from servers import dump
 from specs import known, patching, spec
@@ -76,7 +80,11 @@ async def test_a_record_at_the_limit_can_still_be_paused_stopped_and_linked(stor
     await store.register(spec("global", "g" * 100))
     await store.register(spec("project", "p"))
     size = len((await events(store))[-1].record_json)
-    await store.update("p", patching(config={"x": "y" * (8192 - 256 - size - len('"x":""') - 1)}))
+    await store.update(
+        "p", patching(config={"x": "y" * (MAX_RECORD_BYTES - RECORD_RESERVE_BYTES - size - len('"x":""') - 1)})
+    )
     for verb in (Verb.PAUSE, Verb.RESUME, Verb.STOP, Verb.STOPPED, Verb.START, Verb.FAIL):
         await store.transition("p", verb)
     await store.link("p", "g" * 100)
+    await store.leave("p", Departure(children=ChildrenMode.ORPHAN, wish=Wish(name="ü" * 100)))
+    assert len((await events(store))[-1].record_json) <= MAX_RECORD_BYTES

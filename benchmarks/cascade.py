@@ -1,0 +1,126 @@
+"""A cascade over a large tree, against as many bare pipelined `UNLINK` and `XADD` of the same record; and who waits."""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+
+import redis.asyncio
+
+from benchmarks.population import server
+from benchmarks.table import print_table
+from hopper.config import Settings
+from hopper.instance.departures import Departures, departure_of
+from hopper.model.spec import parse_spec
+from hopper.store.instances import InstanceStore
+
+__all__ = ["main"]
+
+_PIPELINE = 100
+_PING = """
+import socket, sys, time
+link = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+print("pinging", flush=True)
+while True:
+    started = time.perf_counter()
+    link.sendall(b"PING\\r\\n")
+    if link.recv(16) != b"+PONG\\r\\n":
+        break
+    print((time.perf_counter() - started) * 1000, flush=True)
+    time.sleep(0.001)
+"""
+
+
+def main(*, short: bool) -> None:
+    """Print removals per second of a cascade and of bare commands, and how long another client waited for a PING."""
+    asyncio.run(_main(projects=4 if short else 1_000, each=50 if short else 100, rounds=2 if short else 3))
+
+
+async def _main(*, projects: int, each: int, rounds: int) -> None:
+    rows, ratios = [], []
+    async with server("cascade") as settings:
+        for _ in range(rounds):
+            bare_s, count = await _bare(settings, projects=projects, each=each)
+            cascade_s, waits = await _cascade(settings, projects=projects, each=each)
+            ratios.append(bare_s / cascade_s)
+            waits.sort()
+            rows.append(
+                [
+                    f"{count:,}",
+                    f"{count / bare_s:,.0f}",
+                    f"{count / cascade_s:,.0f}",
+                    f"{ratios[-1]:.2f}",
+                    f"{waits[len(waits) // 2]:.2f}",
+                    f"{waits[int(len(waits) * 0.99)]:.2f}",
+                    f"{waits[-1]:.2f}",
+                ]
+            )
+    print_table(
+        ["instances", "UNLINK + XADD, 1/s", "cascade, 1/s", "ratio", "PING p50, ms", "PING p99, ms", "PING max, ms"],
+        rows,
+    )
+    print(f"ratio cascade / bare: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+async def _bare(settings: Settings, *, projects: int, each: int) -> tuple[float, int]:
+    """Seconds for as many UNLINKs of a record's hash, each with the XADD of its event, 100 pairs in a pipeline."""
+    store = InstanceStore(settings.model_copy(update={"namespace": "bare"}))
+    try:
+        await store.register(parse_spec({"scope": "project", "id": "template"}))
+        record = await store.read("template")
+        assert record is not None
+        document, values = record.to_json(), await store.client.hgetall(store.keys.record("template"))
+        count = projects * each + projects + 1
+        keys = [store.keys.record(f"template-{number}") for number in range(count)]
+        for start in range(0, count, _PIPELINE):
+            async with store.client.pipeline(transaction=False) as pipe:
+                for key in keys[start : start + _PIPELINE]:
+                    pipe.hset(key, mapping=values)
+                await pipe.execute()
+        started = time.perf_counter()
+        for start in range(0, count, _PIPELINE):
+            async with store.client.pipeline(transaction=False) as pipe:
+                for key in keys[start : start + _PIPELINE]:
+                    pipe.unlink(key)
+                    fields = {"type": "deregistered", "id": key, "record": document, "actor": "bench"}
+                    pipe.xadd("bare-events", fields, maxlen=settings.log_length, approximate=True)
+                await pipe.execute()
+        taken = time.perf_counter() - started
+        await store.client.unlink("bare-events")
+        return taken, count
+    finally:
+        await store.client.flushdb()
+        await store.aclose()
+
+
+async def _cascade(settings: Settings, *, projects: int, each: int) -> tuple[float, list[float]]:
+    """Seconds for the cascade of a Global, and the milliseconds of every PING of another process meanwhile."""
+    store = InstanceStore(settings)
+    try:
+        await store.open()
+        await store.register(parse_spec({"scope": "global", "id": "g"}))
+        for number in range(projects):
+            specs = [parse_spec({"scope": "project", "id": f"p{number}", "parent_id": "g"})]
+            specs += [
+                parse_spec({"scope": "orchestration", "id": f"p{number}-{child}", "parent_id": f"p{number}"})
+                for child in range(each)
+            ]
+            await store.register_many(specs)
+        place = redis.asyncio.connection.parse_url(str(settings.redis_url))
+        with subprocess.Popen(  # noqa: ASYNC220 - starting it is not measured
+            [sys.executable, "-c", _PING, str(place["port"])], stdout=subprocess.PIPE, text=True
+        ) as pinging:
+            assert pinging.stdout is not None
+            assert pinging.stdout.readline() == "pinging\n"
+            started = time.perf_counter()
+            await Departures(store).remove("g", departure_of("cascade"))
+            taken = time.perf_counter() - started
+            pinging.kill()
+            waits = [float(line) for line in pinging.stdout.read().split()]
+        assert await store.client.zcard(store.keys.instances) == 0
+        return taken, waits
+    finally:
+        await store.client.flushdb()
+        await store.aclose()

@@ -1,0 +1,113 @@
+"""Stories: what one event means, in a sentence."""
+
+from typing import Any
+
+import pytest
+
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
+from hopper.model.event import Event, EventType
+from hopper.model.health import Health
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+from hopper.model.state import State
+from hopper.model.story import moment, tell
+
+AT_MS = 1_795_377_295_782
+
+ENDED = "its heartbeat of 2026-11-22 19:54:55.782 ended at 2026-11-22 19:55:10.782"
+
+LAPSE = {
+    "last_heartbeat_ms": AT_MS,
+    "deadline_ms": AT_MS + 15_000,
+    "lateness_ms": 4,
+    "lapsed": 1,
+    "group_size": 30,
+    "monitor": "m",
+}
+
+
+def event(kind: EventType, *, previous: Any = None, reason: str = "", actor: str = "", **more: Any) -> Event:
+    evidence = more.pop("evidence", {})
+    record = Record(**{"id": "run", "name": "nightly", "scope": Scope.ORCHESTRATION, **more})
+    return Event(
+        revision=7, type=kind, id="run", at_ms=AT_MS, record=record, previous=previous or {}, reason=reason,
+        actor=actor, evidence=evidence,
+    )  # fmt: skip
+
+
+STORIES: dict[str, tuple[Event, str]] = {
+    "registered": (
+        event(EventType.REGISTERED, parent_id="web", actor="api"),
+        "registered as orchestration 'nightly' under 'web', running, by api",
+    ),
+    "an orphan": (
+        event(EventType.REGISTERED, state=State.CREATED),
+        "registered as orchestration 'nightly', created",
+    ),
+    "superseded": (
+        event(EventType.SUPERSEDED, previous={"incarnation": 3}, incarnation=7),
+        "registered again as incarnation 7, superseding 3",
+    ),
+    "linked": (event(EventType.PARENT_CHANGED, previous={"parent_id": None}, parent_id="web"), "put under 'web'"),
+    "moved": (
+        event(EventType.PARENT_CHANGED, previous={"parent_id": "a"}, parent_id="b", reason="reparent"),
+        "moved from 'a' to 'b' (reparent)",
+    ),
+    "unlinked": (event(EventType.PARENT_CHANGED, previous={"parent_id": "a"}), "taken from 'a': an orphan"),
+    "a state": (
+        event(EventType.STATE_CHANGED, previous={"state": "running"}, state=State.PAUSED, actor="cli", reason="lunch"),
+        "running -> paused, by cli (lunch)",
+    ),
+    "down": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DOWN, reason="lapsed",
+            actor="monitor", evidence=LAPSE),
+        f"healthy -> down: {ENDED} and was found gone 4 ms later, by monitor",
+    ),
+    "down with others": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.SUSPECT, reason="grace",
+            evidence=LAPSE | {"lapsed": 3}),
+        f"healthy -> suspect: {ENDED} and was found gone 4 ms later with 2 more of the 30 in its group [grace]",
+    ),
+    "recovered": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "down"}, health=Health.HEALTHY, reason="heartbeat"),
+        "down -> healthy: it heartbeats again",
+    ),
+    "updated": (
+        event(EventType.UPDATED, previous={"version": None, "tags": ["a"]}, version="2", tags=("b",)),
+        "updated: version none -> 2, tags ['a'] -> ['b']",
+    ),
+    "leaving": (
+        event(EventType.UPDATED, previous={"leaving": None},
+            leaving=Departure(children=ChildrenMode.REPARENT, reparent_to="heir")),
+        "its removal began: its children move to 'heir'",
+    ),
+    "staying": (
+        event(EventType.UPDATED, previous={"leaving": {"children": "cascade"}}, reason="no room"),
+        "no longer being removed (no room)",
+    ),
+    "removed": (event(EventType.DEREGISTERED, reason="operator"), "deregistered (operator)"),
+    "removed with its root": (
+        event(EventType.DEREGISTERED, evidence={"root": "hq"}),
+        "deregistered with 'hq', below which it stood",
+    ),
+    "what comes later": (event(EventType.RESTART_CLAIMED), "restart claimed"),
+    "a hold": (
+        Event(revision=1, type=EventType.HOLD_STARTED, id=None, at_ms=0, record=None, reason="a stall"),
+        "hold started (a stall)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("told", "sentence"), STORIES.values(), ids=STORIES.keys())
+def test_an_event_is_told_in_a_sentence(told, sentence):
+    assert tell(told) == sentence
+
+
+def test_a_long_value_is_cut():
+    told = tell(event(EventType.UPDATED, previous={"description": None}, description="x" * 100))
+    assert told == f"updated: description none -> {'x' * 60}…"
+
+
+def test_a_moment_is_utc_to_the_millisecond():
+    assert moment(AT_MS) == "2026-11-22 19:54:55.782"
