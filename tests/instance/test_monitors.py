@@ -2,20 +2,25 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 import pytest
 
+from hopper import InstanceRegistry
 from hopper.errors import NewerSchema, NotLeader
 from hopper.instance.monitor import Monitor
 from hopper.instance.pulse import local_ms
 from hopper.model.event import EventType
 from hopper.model.health import Health
+from hopper.model.scope import Scope
+from hopper.model.spec import InstanceSpec
 from hopper.store.instances import InstanceStore
 from hopper.store.surveillance import Lapse, SurveillanceStore
-from instance.lapses import PROMPT_MS, TTL_MS, gated, leading, now_ms, registered
+from instance.lapses import PROMPT_MS, TTL_MS, Story, gated, leading, now_ms, registered
+from run_monitor import MonitorProcess
 from waiting import wait_until
 
 # -- holds -------------------------------------------------------------------------------------------------------------
@@ -64,6 +69,25 @@ async def test_a_hold_that_a_dead_monitor_left_behind_is_ended_by_the_next(setti
     async with leading(settings):
         assert await no_holds(store)
     assert [event.type for event in await story.all()] == [EventType.HOLD_STARTED, EventType.HOLD_ENDED]
+
+
+# -- callbacks ---------------------------------------------------------------------------------------------------------
+
+
+async def test_slow_callbacks_delay_no_verdict(settings, private_server, tmp_path):
+    """The monitor is a process of its own, as under `serve`; the callbacks keep theirs busy."""
+    settings = settings.model_copy(update={"redis_url": private_server.url})
+    deaths = 10
+    async with contextlib.AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(InstanceRegistry(settings))
+        monitor = stack.enter_context(MonitorProcess(settings, log=tmp_path / "monitor.log"))
+        await monitor.until_settled(registry.store)
+        registry.on(None, lambda _: time.sleep(0.05))
+        for number in range(deaths):
+            await registry.store.register(InstanceSpec(id=f"web-{number}", scope=Scope.PROJECT, ttl_ms=TTL_MS))
+        story = await stack.enter_async_context(contextlib.aclosing(Story(settings)))
+        downs = [await story.until(f"web-{number}", Health.DOWN) for number in range(deaths)]
+    assert max(event.evidence["lateness_ms"] for event in downs) < PROMPT_MS
 
 
 # -- several monitors --------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 
 from hopper.errors import HopperError
-from hopper.instance.parents import fits_wish
 from hopper.instance.relationships import Relationships
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
@@ -130,8 +129,3 @@ class Adoption:
             else:
                 for id in adopted:
                     self._logger.info("adoption.adopted", id=id)
-
-
-def waiting_for(view: RegistryView, parent: Record) -> list[Record]:
-    """The orphans of a view that look for this parent."""
-    return [orphan for orphan in view.replica.orphans() if fits_wish(orphan.scope, orphan.wish, parent)]
