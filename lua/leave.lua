@@ -1,4 +1,4 @@
--- Mark an instance as leaving before its children are seen to: nobody joins it from then on. Or take the mark back.
+-- Mark an instance as leaving before its children are seen to: nobody joins it from then on.
 --
 -- KEYS     record        hash     the instance's record
 --          children      set      its children
@@ -9,7 +9,8 @@
 --          events        stream   the log
 -- ARGV     id            string   the instance
 --          heir_id       string   the one its children move to, '' for nobody
---          leaving       string   the mark as JSON, '' to take it back
+--          leaving       string   the mark as JSON
+--          token         string   the caller's request token, kept in the mark; '' for none
 --          incarnation   integer  the incarnation the caller may remove, '' for any
 --          seen_revision integer  the record's revision the caller saw, '' for any
 --          dead          integer  1 where it must be dead: judged down, stopped or failed
@@ -24,10 +25,10 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 --          PRECONDITION_FAILED  the record is at another revision than the caller saw
 --          SCOPE_RULE    its children cannot move there
---          LEAVING       the one its children should move to is being removed
--- USES     clock integer refuse record encode log draft commit kinship
+--          LEAVING       it is being removed in another way, or the one its children should move to is
+-- USES     clock integer refuse record encode log draft commit kinship mark
 local record_key, children, heir_key, heir_children, revision, epoch, events = unpack(KEYS)
-local id, heir_id, leaving, incarnation, seen_revision, dead, dry, reason, actor, log_length = unpack(ARGV)
+local id, heir_id, leaving, token, incarnation, seen_revision, dead, dry, reason, actor, log_length = unpack(ARGV)
 
 local before = read_record(record_key)
 if not before then
@@ -37,8 +38,12 @@ if incarnation ~= '' and before.incarnation ~= incarnation then
   return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
 end
 local log = open_log(revision, epoch, events, log_length)
-if (before.leaving or '') == leaving then
+local present = before.leaving or ''
+if is_same_mark(present, leaving) then
   return { integer(log.last), before.incarnation }
+end
+if present ~= '' then
+  return forbidden_while_leaving(before, 'be removed in another way')
 end
 if seen_revision ~= '' and before.revision ~= seen_revision then
   return refuse('PRECONDITION_FAILED', "instance '%s' is at revision %s, not %s", id, before.revision, seen_revision)
@@ -69,5 +74,6 @@ end
 if dry == '1' then
   return { integer(log.last), before.incarnation }
 end
-commit(log, record_key, draft(log, before, { leaving = leaving }, { type = 'updated', reason = reason, actor = actor }))
+local changes = { leaving = mark_with_token(leaving, token) }
+commit(log, record_key, draft(log, before, changes, { type = 'updated', reason = reason, actor = actor }))
 return { integer(log.next), before.incarnation }

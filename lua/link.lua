@@ -11,6 +11,7 @@
 -- ARGV     child_id      string   the child
 --          parent_id     string   the parent
 --          seen_parent   string   the parent the caller saw it have, '' for none
+--          seen_revision integer  the child's revision the caller saw, '' for any
 --          live          integer  1 where the parent must be alive
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
@@ -18,14 +19,17 @@
 -- ERRORS   NOT_FOUND     there is no such child or parent
 --          SCOPE_RULE    this scope may not stand under that one, there is no room, or it is not alive
 --          LEAVING       the child or the parent is being removed
---          CONFLICT      the child has moved since the caller looked
+--          CONFLICT      the child has moved, or changed, since the caller looked
 -- USES     clock integer refuse record encode log draft commit kinship
 local child_key, parent_key, siblings, old_siblings, orphans, revision, epoch, events = unpack(KEYS)
-local child_id, parent_id, seen_parent, live, actor, log_length = unpack(ARGV)
+local child_id, parent_id, seen_parent, seen_revision, live, actor, log_length = unpack(ARGV)
 
 local child = read_record(child_key)
 if not child then
   return refuse('NOT_FOUND', "there is no instance '%s' to put under '%s'", child_id, parent_id)
+end
+if seen_revision ~= '' and child.revision ~= seen_revision then
+  return refuse('CONFLICT', "instance '%s' is at revision %s, not %s", child_id, child.revision, seen_revision)
 end
 local log = open_log(revision, epoch, events, log_length)
 if child.parent_id == parent_id then

@@ -1,4 +1,5 @@
 -- Register an instance, under a parent if one is named; an id that exists is superseded.
+-- What is taken is checked last: where that is all that is wrong, a dead holder may be removed, and it be tried again.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -79,17 +80,6 @@ if exists then
     return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", id, before.parent_id, seen_parent)
   end
 end
-if scope == 'global' then
-  local holder = redis.call('GET', global)
-  if holder and holder ~= id then
-    return refuse('GLOBAL_EXISTS', "instance '%s' cannot be the global: '%s' is", id, holder)
-  end
-end
-local name = scope .. ':' .. changes.name
-local namesake = redis.call('HGET', names, name)
-if namesake and namesake ~= id then
-  return refuse('NAME_TAKEN', "%s '%s' cannot be named '%s': '%s' is", scope, id, changes.name, namesake)
-end
 if parent_id ~= '' then
   local forbidden = forbidden_parent(id, scope, parent_id, read_record(parent_key), siblings, live)
   if forbidden then
@@ -116,6 +106,17 @@ local drafted = draft(log, before, changes, { type = outcome, actor = actor })
 local oversized = too_large(drafted)
 if oversized then
   return oversized
+end
+if scope == 'global' then
+  local holder = redis.call('GET', global)
+  if holder and holder ~= id then
+    return refuse('GLOBAL_EXISTS', "instance '%s' cannot be the global: '%s' is", id, holder)
+  end
+end
+local name = scope .. ':' .. changes.name
+local namesake = redis.call('HGET', names, name)
+if namesake and namesake ~= id then
+  return refuse('NAME_TAKEN', "%s '%s' cannot be named '%s': '%s' is", scope, id, changes.name, namesake)
 end
 commit(log, record_key, drafted)
 redis.call('ZADD', instances, 'NX', integer(log.next), id)

@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers share the tests, a file at a time; whatever measures time stays with one, so that none disturbs it."""
+    """Two workers share the tests, a file at a time; whatever measures time stays with one, undisturbed by its like."""
     for item in items:
         timed = any(item.path.is_relative_to(place) for place in TIMED)
         item.add_marker(pytest.mark.xdist_group("timed" if timed else str(item.path.relative_to(TESTS))))

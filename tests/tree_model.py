@@ -145,6 +145,8 @@ class TreeModel(RuleBasedStateMachine):
             holder = {GlobalExists: self._holder(), NameTaken: self._holder_of(spec.scope, name or id)}.get(refusal)
             if holder is None or self.nodes[holder].state not in (State.STOPPED, State.FAILED):
                 break
+            if self.nodes[holder].leaving is not None:
+                break  # it goes in another way
             for child in self._children(holder):
                 self.nodes[child].parent, self.nodes[child].wish = None, True
             del self.nodes[holder]
@@ -225,13 +227,15 @@ class TreeModel(RuleBasedStateMachine):
         if before is not None and refusal is None:
             before.leaving = mark
 
-    @rule(pick=PICK)
-    def stay(self, pick) -> None:
+    @rule(pick=PICK, mode=MODES, heir=PICK, own=st.booleans())
+    def stay(self, pick, mode, heir, own) -> None:
+        """Take a mark back: its own, or one that may be another."""
         id = self._pick(pick)
         node = self.nodes.get(id)
-        changes = node is not None and node.leaving is not None
-        self._ask(self.store.stay(id), None if node else NotFound, changes=changes)
-        if node is not None:
+        mark = node.leaving if own and node and node.leaving else self._mark(mode, heir)
+        changes = node is not None and node.leaving == mark
+        self._ask(self.store.stay(id, mark), None if node else NotFound, changes=changes)
+        if node is not None and changes:
             node.leaving = None
 
     @rule(pick=PICK, mode=MODES, heir=PICK)
@@ -240,11 +244,10 @@ class TreeModel(RuleBasedStateMachine):
         node, children = self.nodes.get(id), self._children(id)
         if node is not None and node.leaving == mark and mark.reparent_to is not None:
             return  # what an old mark meets later is the story of test_departures
+        refusal: Refusal = None
         if node is None:
-            refusal: Refusal = NotFound
-        elif not children:
-            refusal = None
-        else:
+            refusal = NotFound
+        elif children or mark.reparent_to is not None:
             refusal = HasChildren if mode is ChildrenMode.RESTRICT else self._marked(id, mark)
         self._settle(Departures(self.store).remove(id, mark, known=self.seen.get(id)), refusal)
         if refusal is not None:
@@ -370,11 +373,13 @@ class TreeModel(RuleBasedStateMachine):
             return Exists
         if old is not None and old.leaving is not None:
             return Leaving
+        forbidden = self._forbidden(str(spec.id), spec.scope, spec.parent_id) if spec.parent_id else None
+        if forbidden is not None:
+            return forbidden
         if spec.scope is Scope.GLOBAL and self._holder() not in (None, spec.id):
             return GlobalExists
-        if self._holder_of(spec.scope, spec.name or str(spec.id)) not in (None, spec.id):
-            return NameTaken
-        return self._forbidden(str(spec.id), spec.scope, spec.parent_id) if spec.parent_id else None
+        taken = self._holder_of(spec.scope, spec.name or str(spec.id)) not in (None, spec.id)
+        return NameTaken if taken else None
 
     def _registered(self, spec: InstanceSpec) -> None:
         id = str(spec.id)
@@ -412,7 +417,9 @@ class TreeModel(RuleBasedStateMachine):
         node = self.nodes.get(id)
         if node is None:
             return NotFound
-        if node.leaving == mark or mark.reparent_to is None:
+        if node.leaving is not None:
+            return None if node.leaving == mark else Leaving
+        if mark.reparent_to is None:
             return None
         heir = self.nodes.get(mark.reparent_to)
         if heir is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from hopper.errors import Unavailable
+from hopper.errors import StoreFault, Unavailable
 from hopper.instance import callbacks as callbacks_module
 from hopper.instance.callbacks import Callbacks
 from hopper.instance.replica import Replica
@@ -29,6 +29,7 @@ class Log:
     def __init__(self) -> None:
         self.replica = Replica()
         self.loaded = asyncio.Event()
+        self.epoch = "first"
         self.events: list[Event] = []
         self.trouble: list[Exception] = []
 
@@ -42,6 +43,9 @@ class Log:
             self.replica.apply(event)
         self.events += [event for event in events if not event.resync]
         return list(events)
+
+    async def catch_up(self) -> None:
+        await asyncio.sleep(0)
 
     async def between(self, first: int, last: int) -> list[Event]:
         await asyncio.sleep(0)
@@ -255,6 +259,87 @@ async def test_a_callback_goes_on_from_a_revision_and_then_hears_with_the_others
     callbacks.take(log.grow(*updates(701, 705)))
     assert [one.revision for (one,) in await second.heard(702)] == list(range(4, 706))
     assert [one.revision for (one,) in await first.heard(705)] == list(range(1, 706))
+
+
+async def test_the_revision_waits_for_whoever_still_hears_of_the_past(callbacks, log):
+    callbacks.take(log.grow(*updates(1, 30)))
+    gate, heard = asyncio.Event(), Calls()
+
+    async def slow(one: Event) -> None:
+        heard(one)
+        if one.revision == 10:
+            await gate.wait()
+
+    callbacks.on(None, slow, since=4)
+    await heard.heard(6)
+    assert callbacks.revision == 9
+    gate.set()
+    await heard.heard(26)
+    await wait_until(lambda: callbacks.revision == 30)
+
+
+async def test_a_difference_counts_as_heard_at_its_end(callbacks, log):
+    gate, heard = asyncio.Event(), Calls()
+
+    async def slow(one: Event) -> None:
+        heard(one)
+        if len(heard) == 3:
+            await gate.wait()
+
+    callbacks.on(None, slow)
+    changes = [
+        Event(revision=50, type=EventType.UPDATED, id=f"o{n}", at_ms=0, record=None, resync=True) for n in range(5)
+    ]
+    callbacks.take(log.grow(*changes))
+    await heard.heard(3)
+    assert callbacks.revision == 0
+    gate.set()
+    await wait_until(lambda: callbacks.revision == 50)
+
+
+async def test_a_large_difference_is_told_once_though_more_happens_meanwhile(callbacks, log, monkeypatch):
+    monkeypatch.setattr(callbacks_module, "_MANY", 3)
+    heard = Calls()
+
+    async def slow(one: Event) -> None:
+        await asyncio.sleep(0)
+        heard(one)
+
+    callbacks.on(None, slow)
+    callbacks.take(log.grow(*updates(1, 2)))
+    log.replica = Replica()
+    records = [Record(id=f"p{n}", name=f"p{n}", scope=Scope.PROJECT, revision=60) for n in range(40)]
+    changes = [Event(revision=60, type=EventType.REGISTERED, id=r.id, at_ms=0, record=r, resync=True) for r in records]
+    callbacks.take(log.grow(*changes))
+    for revision in range(61, 81):
+        callbacks.take(log.grow(event(EventType.UPDATED, revision)))
+        await asyncio.sleep(0)
+    await wait_until(lambda: callbacks.revision == 80)
+    told = [one.id for (one,) in heard if one.resync and one.record.scope is Scope.PROJECT]
+    assert sorted(told) == sorted(record.id for record in records)
+    assert [one.revision for (one,) in heard if not one.resync][-1] in (2, 80)
+
+
+@pytest.mark.parametrize("trouble", [StoreFault("an entry that cannot be read")], ids=["unreadable"])
+async def test_what_cannot_be_read_from_the_log_is_told_as_a_difference(trouble, callbacks, log, monkeypatch):
+    monkeypatch.setattr(callbacks_module, "_MANY", 1)
+    log.trouble = [trouble]
+    heard = Calls()
+    callbacks.on(None, heard)
+    callbacks.take(log.grow(event(EventType.REGISTERED, 1, "p"), *updates(2, 9)))
+    ((only,),) = await heard.heard(1)
+    assert (only.resync, only.type) == (True, EventType.REGISTERED)
+    await wait_until(lambda: callbacks.revision == 9)
+
+
+async def test_one_that_goes_on_from_a_revision_ahead_of_redis_hears_of_all_there_is(callbacks, log):
+    callbacks.take(log.grow(event(EventType.REGISTERED, 1, "p"), *updates(2, 3)))
+    heard = Calls()
+    callbacks.on(None, heard, since=1_000_000)
+    ((only,),) = await heard.heard(1)
+    assert (only.resync, only.type) == (True, EventType.REGISTERED)
+    callbacks.take(log.grow(event(EventType.UPDATED, 4)))
+    assert (await heard.heard(2))[-1][0].revision == 4
 
 
 async def test_one_that_goes_on_from_what_the_log_no_longer_has_hears_of_all_there_is(callbacks, log):

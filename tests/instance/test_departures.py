@@ -1,10 +1,23 @@
 """Departures: instances removed together with what becomes of those below them."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from hopper.errors import Exists, HasChildren, Invalid, NotFound, PreconditionFailed, ScopeRule, StaleIncarnation
+from hopper.errors import (
+    Conflict,
+    Exists,
+    HasChildren,
+    Invalid,
+    Leaving,
+    NotFound,
+    PreconditionFailed,
+    ScopeRule,
+    StaleIncarnation,
+    Unavailable,
+)
+from hopper.instance.departures import Departures, departure_of
 from hopper.model.children import ChildrenMode
 from hopper.model.event import EventType
 from specs import ids, patching, spec
@@ -181,6 +194,65 @@ async def test_what_joins_a_project_while_the_global_goes_goes_too(wide, monkeyp
     assert await wide.list() == []
 
 
+async def test_a_target_that_does_not_exist_is_named_also_where_there_are_no_children(wide):
+    for ask in (wide.would_deregister, wide.deregister):
+        with pytest.raises(NotFound, match="cannot move to 'typo': it does not exist"):
+            await ask("bare", children="reparent", reparent_to="typo")
+    assert await wide.get("bare") is not None
+
+
+async def test_a_removal_that_was_taken_back_is_not_gone_on_with(wide):
+    departures, how = Departures(wide.store), departure_of("cascade")
+    fence = await wide.store.leave("web", how)
+    await wide.store.stay("web", how)
+    revision = (await wide.store.position()).revision
+    with pytest.raises(Conflict, match="instance 'web' is no longer being removed so"):
+        await departures.finish("web", how, incarnation=fence)
+    assert (await wide.store.position()).revision == revision
+
+
+async def test_a_refused_removal_leaves_the_mark_of_another(wide):
+    await wide.store.leave("web", departure_of("cascade"))
+    with pytest.raises(Leaving, match="'web' cannot be removed in another way"):
+        await wide.deregister("web", children="orphan")
+    assert (await wide.store.read("web")).leaving == departure_of("cascade")
+
+
+async def test_when_redis_goes_away_after_the_mark_the_outcome_is_unknown(wide, monkeypatch):
+    async def away(id):
+        raise Unavailable("Redis is away: connecting to it failed", outcome="not-applied")
+
+    leave = wide.store.leave
+
+    async def left(*args, **more):
+        fence = await leave(*args, **more)
+        monkeypatch.setattr(wide.store, "read", away)
+        return fence
+
+    monkeypatch.setattr(wide.store, "leave", left)
+    with pytest.raises(Unavailable) as raised:
+        await wide.deregister("web", children="cascade")
+    assert raised.value.outcome == "unknown"
+
+
+async def test_whoever_finishes_a_removal_keeps_the_answer_for_the_request_that_began_it(wide):
+    how = replace(departure_of("cascade"), token="once")
+    revision = (await wide.store.read("shop")).revision
+    fence = await wide.store.leave("shop", how, if_revision=revision)
+    again = wide.deregister("shop", children="cascade", token="once", if_revision=revision)
+    record = await wide.store.read("shop")
+    finished = await Departures(wide.store).finish("shop", record.leaving, incarnation=fence)
+    assert await again == finished
+    assert await Departures(wide.store).finish("shop", record.leaving, incarnation=fence) == finished
+
+
+async def test_a_repeat_that_asks_for_a_revision_goes_on_with_what_has_begun(wide):
+    revision = (await wide.store.read("shop")).revision
+    await wide.store.leave("shop", departure_of("cascade"), if_revision=revision)
+    await wide.deregister("shop", children="cascade", if_revision=revision)
+    assert await wide.get("shop") is None
+
+
 # -- a successor of the dead -------------------------------------------------------------------------------------------
 
 
@@ -200,6 +272,25 @@ async def test_a_dead_holder_of_a_name_is_replaced_and_its_children_look_for_the
     assert await wide.get("shop") is None
     assert ids(await wide.adopt()) == ["sale"]
     assert (await wide.get("sale")).parent_id == "shop-2"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"scope": "project", "id": "new", "name": "shop", "parent_id": "nobody"}, NotFound),
+        ({"scope": "project", "id": "new", "name": "shop", "parent_id": "web"}, ScopeRule),
+        ({"scope": "project", "id": "new", "name": "shop", "config": {"x": "y" * 7600}}, Invalid),
+        ({"scope": "global", "id": "new", "parent_id": "web"}, ScopeRule),
+    ],
+    ids=["no parent", "wrong parent", "too large", "a global under one"],
+)
+async def test_the_dead_stay_where_the_registration_is_refused_for_another_reason(fields, error, wide):
+    await wide.transition("g", "fail")
+    await wide.transition("shop", "fail")
+    revision = wide.view.revision
+    with pytest.raises(error):
+        await wide.register(takeover="if-dead", **fields)
+    assert (await wide.store.position()).revision == revision
 
 
 @pytest.mark.parametrize(

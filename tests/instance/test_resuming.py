@@ -80,6 +80,17 @@ async def test_one_for_whom_there_was_no_room_is_adopted_when_there_is(monitor, 
     await wait_until(lambda: is_under(store, "second", "web"))
 
 
+async def test_those_for_whom_the_oldest_parent_has_no_room_are_adopted_by_the_next(monitor, store):
+    await store.register(spec("project", "small", tags=["x"], max_children=1))
+    await store.register(spec("project", "large", tags=["x"]))
+    await store.register_many([spec("orchestration", f"run-{n}", wish={"tags": ["x"]}) for n in range(5)])
+    await wait_until(lambda: are_counted(store, {"small": 1, "large": 4}))
+
+
+async def are_counted(store: InstanceStore, counts: dict[str, int]) -> bool:
+    return await store.counts_of_children(list(counts)) == list(counts.values())
+
+
 async def test_one_that_was_taken_from_its_parent_stays_an_orphan(monitor, store):
     await store.register(spec("project", "web"))
     await store.register(spec("orchestration", "apart", wish={"id": "web"}))

@@ -94,7 +94,7 @@ def change_the_tree(number: int, settings: Settings, seconds: int, barrier: Any,
                 lambda: ("remove", departures.remove(id, departure_of(mode, heir))),
                 lambda: ("remove", departures.remove(id, departure_of(mode, heir))),
                 lambda: ("leave", store.leave(id, departure_of("cascade"))),
-                lambda: ("stay", store.stay(id)),
+                lambda: ("stay", store.stay(id, departure_of("cascade"))),
                 lambda: ("register_many", store.register_many(many)),
                 lambda: ("link_many", store.link_many([(child, parent), (orchestration, project)])),
             ]

@@ -1,15 +1,18 @@
 """Departing: the mark, and the batches of removals and moves."""
 
+from dataclasses import replace
+
 import pytest
 
 from census import events
+from hopper.errors import Conflict
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.event import EventType
 from hopper.model.policy import Wish
 from hopper.model.state import State, Verb
 from servers import dump
-from specs import known, spec
+from specs import known, patching, spec
 
 pytestmark = pytest.mark.usefixtures("agrees")
 
@@ -39,14 +42,26 @@ async def test_a_mark_is_in_the_record_and_in_the_log_once(mark, tree):
     assert event.record.leaving == mark == (await known(tree, "p")).leaving
 
 
-async def test_another_mark_replaces_the_first_and_a_mark_can_be_taken_back(tree):
+async def test_a_mark_is_taken_back_only_by_who_knows_it(tree):
     await tree.leave("p", CASCADE)
-    await tree.leave("p", ORPHAN)
-    assert (await known(tree, "p")).leaving == ORPHAN
-    await tree.stay("p", reason="changed my mind")
+    revision = (await tree.position()).revision
+    assert await tree.stay("p", ORPHAN) == revision
+    assert (await known(tree, "p")).leaving == CASCADE
+    assert await tree.stay("p", CASCADE, reason="changed my mind") == revision + 1
     assert (await known(tree, "p")).leaving is None
     await tree.link("o0", "q")
     await tree.link("o0", "p")
+
+
+async def test_a_mark_keeps_the_request_with_which_it_began_and_is_the_same_for_another_request(tree):
+    await tree.leave("p", replace(CASCADE, token='first "one"'))
+    revision = (await tree.position()).revision
+    await tree.leave("p", replace(CASCADE, token="second"))
+    await tree.leave("p", CASCADE)
+    assert (await tree.position()).revision == revision
+    assert (await known(tree, "p")).leaving.token == 'first "one"'
+    await tree.stay("p", CASCADE)
+    assert (await known(tree, "p")).leaving is None
 
 
 async def test_a_dry_mark_changes_nothing(tree):
@@ -128,3 +143,29 @@ async def test_the_children_of_one_are_told_in_parts(tree):
     assert sorted(found) == ["o0", "o1", "o2"]
     assert [part async for part in tree.children_of("nobody")] == []
     assert await tree.counts_of_children(["g", "p", "q", "nobody"]) == [2, 3, 0, 0]
+
+
+# -- adoption ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("meanwhile", ["linked", "unlinked", "updated"])
+async def test_an_orphan_that_has_changed_since_it_was_seen_is_not_adopted(meanwhile, tree):
+    await tree.register(spec("orchestration", "o9", wish={"id": "q"}))
+    seen = await known(tree, "o9")
+    match meanwhile:
+        case "linked":
+            await tree.link("o9", "p")
+        case "unlinked":
+            await tree.unlink("o9")
+        case _:
+            await tree.update("o9", patching(wish={"id": "p"}))
+    before = await dump(tree.client, tree.settings.namespace)
+    (answer,) = await tree.adopt_many([(seen, "q")])
+    assert isinstance(answer, Conflict)
+    assert await dump(tree.client, tree.settings.namespace) == before
+
+
+async def test_an_orphan_that_is_as_it_was_seen_is_adopted(tree):
+    await tree.register(spec("orchestration", "o9", wish={"id": "q"}))
+    (revision,) = await tree.adopt_many([(await known(tree, "o9"), "q")], actor="me")
+    assert ((await known(tree, "o9")).parent_id, (await known(tree, "o9")).revision) == ("q", revision)

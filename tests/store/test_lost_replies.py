@@ -172,6 +172,24 @@ async def test_a_server_that_was_never_reached_has_applied_nothing(proxy, distan
     assert raised.value.outcome == "not-applied"
 
 
+async def test_a_bulk_that_meets_a_redis_that_is_gone_says_so_of_each_at_once(proxy, distant, seeded):
+    proxy.lose_replies(1)
+    original = distant.client.connection_pool.get_connection
+
+    async def refuse_after_the_loss(*args, **options):
+        if proxy.lost:
+            await proxy.refuse()
+        return await original(*args, **options)
+
+    distant.client.connection_pool.get_connection = refuse_after_the_loss
+    started = time.monotonic()
+    answers = await distant.register_many([spec("project", f"new-{number}") for number in range(250)])
+    assert time.monotonic() - started < 3
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert [answer.outcome for answer in answers] == ["unknown"] * 100 + ["not-applied"] * 150
+    assert 4 < (await census(seeded)).revision <= 104
+
+
 # -- a token of the caller's -----------------------------------------------------------------------------------------
 
 TOKENED: dict[str, Callable[[InstanceStore, str], Awaitable[Any]]] = {
@@ -282,6 +300,13 @@ async def test_what_a_monitor_writes_is_written_once_however_often_it_asks(name,
     assert (await census(seeded)).revision == before + 1
 
 
+async def test_a_mark_is_taken_back_once_though_the_reply_is_lost(proxy, distant, seeded):
+    mark = Departure(children=ChildrenMode.CASCADE)
+    await seeded.leave("p", mark)
+    proxy.lose_replies(1)
+    assert await distant.stay("p", mark) == (await census(seeded)).revision == 6
+
+
 def test_every_script_that_writes_an_event_has_its_replies_lost():
     written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
-    assert written <= WRITES.keys() | VERDICTS.keys()
+    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay"}

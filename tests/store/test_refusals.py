@@ -100,6 +100,9 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
         "instance 'q' is at revision 5, not 1"),
     "let one leave as if it were dead": (lambda s: s.leave("q", CASCADE, dead=True), Exists,
         "instance 'q' is not dead: it is running and healthy"),
+    "let one leave in another way": (lambda s: s.leave("old", heir("q")), Leaving,
+        "project 'old' cannot be removed in another way: it is being removed"),
+    "let nobody stay": (lambda s: s.stay("nobody", CASCADE), NotFound, "there is no instance 'nobody'"),
     "move children to nobody": (lambda s: s.leave("p", heir("nobody")), NotFound,
         "the children of 'p' cannot move to 'nobody': it does not exist"),
     "move children to another scope": (lambda s: s.leave("p", heir("g")), ScopeRule,
@@ -152,6 +155,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
-    names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "reparent")
+    names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

@@ -31,8 +31,19 @@ _TITLES = {
 
 
 def problem_document(error: HopperError) -> dict[str, Any]:
-    """The problem document of an error, as one result among many."""
-    return _document(error.status, error.code, str(error), error.members)
+    """The problem document of an error, as one result among many; a value that cannot be written back is shortened."""
+    document = _document(error.status, error.code, str(error), error.members)
+    readable: dict[str, Any] = orjson.loads(_encoded(document, error.members))
+    return readable
+
+
+def _encoded(document: dict[str, Any], members: dict[str, Any]) -> bytes:
+    try:
+        # Two levels deeper than it will be: an answer of many results has it further down.
+        orjson.dumps([[document]], default=str)
+        return orjson.dumps(document, default=str)
+    except orjson.JSONEncodeError:  # a value that cannot be written back, as one nested too deep
+        return orjson.dumps(document | {name: _short(repr(value)) for name, value in members.items()})
 
 
 def _document(status: int, code: str, detail: str, members: dict[str, Any]) -> dict[str, Any]:
@@ -50,10 +61,7 @@ def problem(status: int, code: str, detail: str, **members: Any) -> Response:
     """One problem document as an answer; `members` are added to it."""
     document = _document(status, code, detail, members)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == Unavailable.status else None
-    try:
-        content = orjson.dumps(document, default=str)
-    except orjson.JSONEncodeError:  # a value that cannot be written back, as one nested too deep
-        content = orjson.dumps(document | {name: _short(repr(value)) for name, value in members.items()})
+    content = _encoded(document, members)
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 

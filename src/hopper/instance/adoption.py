@@ -1,12 +1,13 @@
 """Adoption: the leading monitor links an orphan as soon as the parent of its wish is there."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import structlog
 
 from hopper.errors import HopperError
+from hopper.instance.parents import matched
 from hopper.instance.relationships import Relationships
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
@@ -18,6 +19,9 @@ __all__ = ["Adoption", "Waiting"]
 ACTOR = "monitor"
 _GATHER_S = 0.01
 _PAUSE_S = 1.0
+_TRIES = 3
+_AT_ONCE = 500
+"""Orphans looked at before the next pulse and the next probe have their turn."""
 
 
 class Waiting:
@@ -118,14 +122,25 @@ class Adoption:
             due, self._due = self._due, {}
             if not self._leads():
                 continue
-            records = self._view.replica.records
-            orphans = [record for id in due if (record := records.get(id)) is not None and record.is_orphan]
+            waiting = list(due)
             try:
-                adopted = await self._relationships.adopt(orphans, actor=ACTOR)
+                for start in range(0, len(waiting), _AT_ONCE):
+                    await self._adopt(waiting[start : start + _AT_ONCE])
             except HopperError as error:
                 self._logger.warning("adoption.failed", detail=str(error))
                 self._look_at(due)
                 await asyncio.sleep(_PAUSE_S)
-            else:
-                for id in adopted:
-                    self._logger.info("adoption.adopted", id=id)
+
+    async def _adopt(self, ids: Sequence[str]) -> None:
+        """Adopt these; who is refused, since others were quicker, is tried under the next parent that has room."""
+        waiting = set(ids)
+        for _ in range(_TRIES):
+            records = self._view.replica.records
+            orphans = [records[id] for id in ids if id in waiting and id in records]
+            if not matched(self._view.replica, orphans):
+                return
+            adopted = await self._relationships.adopt(orphans, actor=ACTOR)
+            waiting -= adopted.keys()
+            if adopted:
+                await self._view.reach(max(adopted.values()))
+                self._logger.info("adoption.adopted", instances=len(adopted), first=next(iter(adopted)))

@@ -3,13 +3,13 @@
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from hopper.errors import HopperError
+from hopper.errors import HopperError, Unavailable
 from hopper.instance.difference import difference
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
@@ -45,18 +45,22 @@ class Callbacks:
     """
 
     def __init__(self, view: RegistryView, log: ChangeLog, *, namespace: str) -> None:
-        self.revision = 0
-        """The last revision for which every callback has been called: with it as `since` another process goes on."""
         self._view = view
         self._log = log
         self._listeners: list[_Listener] = []
         self._joining: deque[tuple[_Listener, int]] = deque()
+        self._reached = 0
         self._queue: deque[Event] = deque()
         self._told: dict[str, Record] = {}
         self._latest = 0
         self._behind = self._lost = False
         self._wake = asyncio.Event()
         self._logger = structlog.get_logger().bind(namespace=namespace)
+
+    @property
+    def revision(self) -> int:
+        """The last revision for which every callback has been called: with it as `since` another process goes on."""
+        return min([self._reached, *(since for _, since in self._joining)])
 
     # -- who listens -----------------------------------------------------------------------------------------------
 
@@ -104,8 +108,6 @@ class Callbacks:
         if not self._behind and len(self._queue) + len(events) > _MANY:
             self._logger.warning("callbacks.behind", events=len(self._queue), revision=self.revision)
             self._behind = True
-            self._lost = any(event.resync for event in self._queue)
-            self._queue.clear()
         if self._behind:
             self._lost = self._lost or events[0].resync
         else:
@@ -116,18 +118,18 @@ class Callbacks:
         """Call back for each event; ends by cancellation."""
         await self._view.loaded.wait()
         if not self._queue:
-            self.revision = self._latest = self._view.revision
+            self._reached = self._latest = self._view.revision
             self._told = dict(self._view.replica.records)
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._joining or self._behind or self._queue:
                 if self._joining:
-                    await self._join(*self._joining.popleft())
-                elif self._behind:
-                    await self._catch_up()
-                else:
+                    await self._join()
+                elif self._queue:
                     await self._deliver(self._queue.popleft())
+                else:
+                    await self._catch_up()
 
     async def _deliver(self, event: Event) -> None:
         for listener in self._listeners:
@@ -139,7 +141,8 @@ class Callbacks:
             self._told.pop(str(event.id), None)
         elif event.record is not None:
             self._told[event.record.id] = event.record
-        self.revision = event.revision
+        if not (event.resync and self._queue and self._queue[0].resync):  # a difference counts as heard at its end
+            self._reached = event.revision
 
     async def _call(self, listener: _Listener, event: Event) -> None:
         arguments = listener.arguments(event)
@@ -161,39 +164,63 @@ class Callbacks:
         while True:
             try:
                 events = await self._log.between(first, last)
-            except HopperError as error:
+            except Unavailable as error:
                 self._logger.warning("callbacks.log_not_read", revision=first, detail=str(error))
                 await asyncio.sleep(_PAUSE_S)
+            except HopperError as error:
+                self._logger.error("callbacks.log_unreadable", revision=first, detail=str(error))
+                return None
             else:
                 return events if events and events[0].revision == first else None
 
     async def _catch_up(self) -> None:
         """Deliver what did not find room in memory."""
-        events = None if self._lost else await self._read(self.revision + 1, self._latest)
-        if events is None:
-            self._logger.warning("callbacks.resync", revision=self.revision)
+        events = None if self._lost else await self._read(self._reached + 1, self._latest)
+        if events is None or self._lost:
+            self._logger.warning("callbacks.resync", revision=self._reached)
             self._queue.extend(difference(self._told, self._view.replica))
             self._behind = self._lost = False
             self._latest = self._view.revision
             return
         for event in events:
             await self._deliver(event)
-        if self.revision >= self._latest and not self._lost:
+        if self._reached >= self._latest and not self._lost:
             self._behind = False
-            self._logger.info("callbacks.caught_up", revision=self.revision)
+            self._logger.info("callbacks.caught_up", revision=self._reached)
 
-    async def _join(self, listener: _Listener, since: int) -> None:
-        """Tell a callback alone what the others have heard since a revision; from then on it hears with them."""
-        while since < self.revision:
-            events: Iterable[Event] | None = await self._read(since + 1, self.revision)
-            if events is None:
-                self._logger.warning("callbacks.compacted", since=since, revision=self.revision)
-                events = difference({}, self._view.replica)
-                since = self.revision
-            for event in events:
+    async def _join(self) -> None:
+        """Tell a callback alone what the others have heard since a revision; from then on it hears with them.
+
+        A revision that is ahead of Redis is one of another epoch: then, too, the callback hears of all there is.
+        """
+        listener, since = self._joining[0]
+        if since > self._view.revision:
+            await self._reach_present()
+        epoch = self._view.epoch
+        known = since <= self._view.revision
+        while known and since < self._reached:
+            events = await self._read(since + 1, self._reached)
+            known = events is not None and self._view.epoch == epoch
+            for event in events or ():
+                if known:
+                    await self._call(listener, event)
+                    since = event.revision
+                    self._joining[0] = listener, since
+        if not known:
+            self._logger.warning("callbacks.compacted", since=since, revision=self._reached)
+            for event in difference({}, self._view.replica):
                 await self._call(listener, event)
-                since = max(since, event.revision)
+        self._joining.popleft()
         self._listeners = sorted([*self._listeners, listener], key=lambda one: one.rank)
+
+    async def _reach_present(self) -> None:
+        """Wait until the view has all that Redis has; for as long as Redis is away."""
+        while True:
+            try:
+                return await self._view.catch_up()
+            except Unavailable as error:
+                self._logger.warning("callbacks.log_not_read", detail=str(error))
+                await asyncio.sleep(_PAUSE_S)
 
 
 def _parents(event: Event) -> tuple[str | None, str | None]:

@@ -7,11 +7,21 @@ monitor finishes the work: doing a part of it twice changes nothing.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
 import orjson
 import structlog
 
-from hopper.errors import Conflict, HasChildren, Invalid, NotFound, Refused, StaleIncarnation
+from hopper.errors import (
+    Conflict,
+    HasChildren,
+    Invalid,
+    NotFound,
+    PreconditionFailed,
+    Refused,
+    StaleIncarnation,
+    Unavailable,
+)
 from hopper.instance.replica import Replica
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
@@ -87,6 +97,9 @@ class Departures:
         should, those that have moved stay there, the mark is taken back, and the refusal is raised. After
         `Unavailable` the removal may be under way: the leading monitor finishes it.
         """
+        how = replace(how, token=token)
+        if how.reparent_to is not None:
+            await self._store.leave(id, how, incarnation=incarnation, dry=True)
         if not dead:
             try:
                 return await self._store.deregister(
@@ -101,29 +114,48 @@ class Departures:
             except HasChildren:
                 if how.children is ChildrenMode.RESTRICT:
                     raise
+            except PreconditionFailed:
+                # Its own mark may have changed the revision: this is then the second delivery of what goes on.
+                marked = await self._store.read(id)
+                if marked is None or marked.leaving != how:
+                    raise
         fence = await self._store.leave(
             id, how, incarnation=incarnation, if_revision=if_revision, dead=dead, reason=reason, actor=actor
         )
-        return await self.finish(id, how, incarnation=fence, token=token, reason=reason, actor=actor)
+        try:
+            return await self.finish(id, how, incarnation=fence, reason=reason, actor=actor)
+        except Unavailable as error:
+            error.outcome = "unknown"  # it has begun, and the leading monitor finishes it
+            raise
 
-    async def finish(
-        self, id: str, how: Departure, *, incarnation: int, token: str | None = None, reason: str = "", actor: str = ""
-    ) -> int:
-        """Carry out the removal of an instance that is marked; answers the revision. Several may do so at once."""
+    async def finish(self, id: str, how: Departure, *, incarnation: int, reason: str = "", actor: str = "") -> int:
+        """Carry out the removal of an instance that has this mark; answers the revision. Several may do so at once.
+
+        Raises `Conflict` where it no longer has the mark: another has taken it back, and says why in the log.
+        """
         idle = 0
         while True:
             known = await self._store.read(id)
+            if known is None or known.incarnation != incarnation:
+                return await self._finished(how)
+            if known.leaving != how:
+                raise Conflict(f"instance '{id}' is no longer being removed so: its mark is {known.leaving}")
             try:
                 return await self._store.deregister(
-                    id, known=known, incarnation=incarnation, token=token, reason=reason, actor=actor
+                    id, known=known, incarnation=incarnation, token=how.token, reason=reason, actor=actor
                 )
             except (NotFound, StaleIncarnation):
-                return (await self._store.position()).revision  # another has finished it
+                return await self._finished(how)
             except HasChildren as refused:
-                done = await self._see_to_children(id, known, how, actor=actor) if known else 0
+                done = await self._see_to_children(id, known, how, actor=actor)
                 idle = 0 if done else idle + 1
                 if idle >= self._store.settings.conflict_retries:
                     raise Conflict(f"instance '{id}' gets children as fast as they are seen to") from refused
+
+    async def _finished(self, how: Departure) -> int:
+        """The revision of a removal that another has finished, as far as that is known: else one that came after it."""
+        answered = await self._store.answered(how.token) if how.token is not None else None
+        return (await self._store.position()).revision if answered is None else answered
 
     async def _see_to_children(self, id: str, record: Record, how: Departure, *, actor: str) -> int:
         """One pass over the children; answers how many have gone or moved."""
@@ -132,7 +164,7 @@ class Departures:
         try:
             return await self._move(id, how, actor=actor)
         except (NotFound, Refused) as refused:
-            await self._store.stay(id, reason=str(refused), actor=actor)
+            await self._store.stay(id, how, reason=str(refused), actor=actor)
             raise
 
     async def _move(self, id: str, how: Departure, *, actor: str) -> int:

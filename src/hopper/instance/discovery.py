@@ -57,11 +57,11 @@ def parents_for(replica: Replica, scope: Scope) -> list[Record]:
     return sorted(found, key=lambda record: (replica.count("parent", record.id), record.created_revision))
 
 
-def has_room(replica: Replica, record: Record) -> bool:
-    """Whether the instance can take one more child: it is not being removed, and below its `max_children`."""
+def has_room(replica: Replica, record: Record, *, for_more: int = 1) -> bool:
+    """Whether the instance can take more children: it is not being removed, and they fit into its `max_children`."""
     if record.leaving is not None:
         return False
-    return record.max_children is None or replica.count("parent", record.id) < record.max_children
+    return record.max_children is None or replica.count("parent", record.id) + for_more <= record.max_children
 
 
 class Sample(StrEnum):

@@ -83,7 +83,15 @@ class History:
         touched: dict[str, None] = {}
         position = revision
         while position < present.revision:
-            for event in await self._log.between(position + 1, present.revision):
+            events = await self._log.between(position + 1, present.revision)
+            if not events or events[0].revision != position + 1:
+                oldest = await self._log.oldest()
+                raise Compacted(
+                    f"the log has lost revision {position + 1} while it was read",
+                    oldest_revision=None if oldest is None else oldest - 1,
+                    revision=present.revision,
+                )
+            for event in events:
                 position = event.revision
                 if event.id is not None and event.id not in touched:
                     touched[event.id] = None

@@ -11,6 +11,7 @@ from hopper.errors import (
     HasChildren,
     HopperError,
     Invalid,
+    Leaving,
     NameTaken,
     NotFound,
     Refused,
@@ -52,6 +53,7 @@ class Lifecycle:
         spec: InstanceSpec,
         *,
         takeover: Takeover = Takeover.ALWAYS,
+        known: Record | None = None,
         require_live_parent: bool | None = None,
         token: str | None = None,
         actor: str = "",
@@ -66,7 +68,7 @@ class Lifecycle:
                 return await self._store.register(
                     spec,
                     takeover=takeover,
-                    known=self._known(spec.id) if spec.id else None,
+                    known=known or (self._known(spec.id) if spec.id else None),
                     require_live_parent=require_live_parent,
                     token=token,
                     actor=actor,
@@ -89,8 +91,8 @@ class Lifecycle:
         how = Departure(children=ChildrenMode.ORPHAN, wish=wish)
         try:
             await self.departures.remove(holder, how, dead=True, reason=_REPLACED, actor=actor)
-        except Exists as alive:
-            raise taken from alive
+        except (Exists, Leaving) as stays:
+            raise taken from stays
         except NotFound:
             return
 

@@ -1,5 +1,6 @@
 """Auto-discovery: where an instance that has no parent finds one, from Redis or from a replica."""
 
+from collections import deque
 from collections.abc import Iterable
 
 from hopper.instance.discovery import has_room
@@ -10,7 +11,7 @@ from hopper.model.scope import PARENT_SCOPE, Scope
 from hopper.model.selector import Selector
 from hopper.store.instances import InstanceStore
 
-__all__ = ["find_parent", "fits_wish", "parent_of_wish"]
+__all__ = ["find_parent", "fits_wish", "matched"]
 
 
 def fits_wish(scope: Scope, wish: Wish | None, parent: Record) -> bool:
@@ -29,14 +30,29 @@ def fits_wish(scope: Scope, wish: Wish | None, parent: Record) -> bool:
     )
 
 
-def parent_of_wish(replica: Replica, scope: Scope, wish: Wish | None) -> Record | None:
-    """The parent that an instance of a scope looks for, None for nobody: of several the oldest that has room."""
-    wanted = PARENT_SCOPE[scope]
-    if wanted is None or wish is None:
-        return None
-    fitting = [record for record in _candidates(replica, wanted, wish) if fits_wish(scope, wish, record)]
-    roomy = [record for record in fitting if has_room(replica, record)]
-    return min(roomy, key=lambda record: record.created_revision, default=None)
+def matched(replica: Replica, orphans: Iterable[Record]) -> list[tuple[Record, Record]]:
+    """Each orphan with the parent it looks for: of several the oldest that still has room. Who finds none is left out.
+
+    The parents that a wish fits are looked up once, however many have that wish.
+    """
+    fitting: dict[tuple[Scope, Wish], deque[Record]] = {}
+    given: dict[str, int] = {}
+    pairs: list[tuple[Record, Record]] = []
+    for orphan in orphans:
+        wanted, wish = PARENT_SCOPE[orphan.scope], orphan.wish
+        if wanted is None or wish is None or not orphan.is_orphan or orphan.leaving is not None:
+            continue
+        key = (orphan.scope, wish)
+        if key not in fitting:
+            found = (record for record in _candidates(replica, wanted, wish) if fits_wish(orphan.scope, wish, record))
+            fitting[key] = deque(sorted(found, key=lambda record: record.created_revision))
+        parents = fitting[key]
+        while parents and not has_room(replica, parents[0], for_more=given.get(parents[0].id, 0) + 1):
+            parents.popleft()
+        if parents:
+            given[parents[0].id] = given.get(parents[0].id, 0) + 1
+            pairs.append((orphan, parents[0]))
+    return pairs
 
 
 def _candidates(replica: Replica, wanted: Scope, wish: Wish) -> Iterable[Record]:

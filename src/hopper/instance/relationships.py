@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import structlog
 
 from hopper.errors import HopperError, NotFound, Refused
-from hopper.instance.parents import parent_of_wish
+from hopper.instance.parents import matched
 from hopper.instance.view import RegistryView
 from hopper.model.record import Record
 from hopper.store.instances import InstanceStore
@@ -49,20 +49,17 @@ class Relationships:
     async def adopt(self, orphans: Iterable[Record] | None = None, *, actor: str = "") -> dict[str, int]:
         """Link each orphan to the parent it looks for, where the view has that; answers id to revision.
 
-        All orphans, or those that are named. A refusal leaves that one an orphan: its parent may be full, leaving or
-        gone meanwhile. Raises `Unavailable`.
+        All orphans, or those that are named. One that is refused, or has changed since the view heard of it, is left
+        as it is. Raises `Unavailable`.
         """
-        pairs = [
-            (orphan.id, parent.id)
-            for orphan in (self.orphans() if orphans is None else orphans)
-            if (parent := parent_of_wish(self._view.replica, orphan.scope, orphan.wish)) is not None
-        ]
+        found = matched(self._view.replica, self.orphans() if orphans is None else orphans)
+        pairs = [(orphan, parent.id) for orphan, parent in found]
         done: dict[str, int] = {}
-        for (id, _), answer in zip(pairs, await self.link_many(pairs, actor=actor), strict=True):
+        for (orphan, _), answer in zip(pairs, await self._store.adopt_many(pairs, actor=actor), strict=True):
             if isinstance(answer, int):
-                done[id] = answer
+                done[orphan.id] = answer
             elif isinstance(answer, (Refused, NotFound)):
-                self._logger.info("relationships.not_adopted", id=id, detail=str(answer))
+                self._logger.info("relationships.not_adopted", id=orphan.id, detail=str(answer))
             else:
                 raise answer
         return done

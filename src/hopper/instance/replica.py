@@ -180,6 +180,11 @@ class Replica:
         """How many instances have a value of `scope`, `state`, `health`, `tag` or `parent`."""
         return len(self._index.get((kind, value), _NOBODY))
 
+    def count_below(self, id: str) -> int:
+        """How many children and grandchildren an instance has: all below it, as there are three levels."""
+        children = self._index.get(("parent", id), _NOBODY)
+        return len(children) + sum(self.count("parent", child) for child in children)
+
     def health_counts(self) -> dict[Health, int]:
         """Instances per health, in the order of severity."""
         return {health: self.count("health", health) for health in Health}

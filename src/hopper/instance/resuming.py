@@ -46,7 +46,7 @@ class Resuming:
         seen: dict[str, tuple[tuple[int, int], float]] = {}
         abandoned = []
         for record in roots:
-            progress = (record.revision, len(replica.descendants(record.id)))
+            progress = (record.revision, replica.count_below(record.id))
             known, since = self._seen.get(record.id, ((-1, -1), now))
             seen[record.id] = (progress, since if known == progress else now)
             if known == progress and (now - since) * 1000 >= self._settings.departure_quiet_ms:

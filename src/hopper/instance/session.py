@@ -23,6 +23,7 @@ from hopper.errors import (
     Superseded,
     Unavailable,
 )
+from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.pacemaker import Loss, Pacemaker
 from hopper.instance.parents import find_parent
 from hopper.model.policy import Wish
@@ -177,7 +178,8 @@ class InstanceSession:
 
     async def _register_under(self, parent_id: str | None, known: Record | None) -> Registration:
         spec = replace(self.spec, parent_id=parent_id, state=self._state)
-        return await self._store.register(spec, takeover=self._takeover, known=known, actor=f"session:{self.id}")
+        lifecycle = Lifecycle(self._store)
+        return await lifecycle.register(spec, takeover=self._takeover, known=known, actor=f"session:{self.id}")
 
     async def _tend(self) -> None:
         """Adopt oneself while an orphan; register again when the record has vanished; raise when superseded."""
@@ -200,7 +202,7 @@ class InstanceSession:
         while True:
             try:
                 return await self._register()
-            except (Unavailable, NotFound) as error:
+            except (Unavailable, NotFound, Leaving) as error:
                 self._logger.warning("session.not_registered", detail=str(error))
             await asyncio.sleep(_ADOPTION_PAUSE_S)
 

@@ -1,7 +1,7 @@
 """The mark of an instance that is being removed while its children are seen to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -23,10 +23,12 @@ class Departure:
     children: ChildrenMode
     reparent_to: str | None = None
     wish: Wish | None = None
+    token: str | None = field(default=None, compare=False)
+    """The request with which it began: whoever finishes keeps the answer for it. Equal marks may differ in it."""
 
     def to_json(self) -> bytes:
-        """The mark as the record holds it."""
-        return orjson.dumps(self)
+        """The mark without its token, as the scripts compare it."""
+        return orjson.dumps({"children": self.children, "reparent_to": self.reparent_to, "wish": self.wish})
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> "Departure":
@@ -36,4 +38,5 @@ class Departure:
             children=ChildrenMode(document["children"]),
             reparent_to=document.get("reparent_to"),
             wish=None if wish is None else Wish.from_document(wish),
+            token=document.get("token"),
         )

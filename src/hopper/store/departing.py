@@ -35,7 +35,7 @@ class DepartureWriter(RecordWriter):
         """Mark an instance as leaving; answers its incarnation, which stays the same while it leaves. Idempotent.
 
         With `dead` it must be judged down, stopped or failed, else `Exists`; with `dry` it is only checked. Raises
-        every error of `lua/leave.lua`.
+        `Leaving` where another mark stands, and every other error of `lua/leave.lua`.
         """
         keys, arguments = self._leave(
             id, mark, incarnation=incarnation, if_revision=if_revision, dead=dead, dry=dry, reason=reason, actor=actor
@@ -43,10 +43,13 @@ class DepartureWriter(RecordWriter):
         _, found = await self._write("leave", keys=keys, arguments=arguments)
         return int(found)
 
-    async def stay(self, id: str, *, reason: str = "", actor: str = "") -> int:
-        """Take the mark of an instance back; answers the revision. Idempotent."""
-        keys, arguments = self._leave(id, None, reason=reason, actor=actor)
-        revision, _ = await self._write("leave", keys=keys, arguments=arguments)
+    async def stay(self, id: str, mark: Departure, *, reason: str = "", actor: str = "") -> int:
+        """Take the mark of an instance back, if it still has this one; answers the revision. Idempotent."""
+        (revision,) = await self._write(
+            "stay",
+            keys={"record": self.keys.record(id)},
+            arguments={"id": id, "leaving": mark.to_json(), "reason": reason, "actor": actor},
+        )
         return int(revision)
 
     async def leave_many(
@@ -60,7 +63,7 @@ class DepartureWriter(RecordWriter):
     def _leave(
         self,
         id: str,
-        mark: Departure | None,
+        mark: Departure,
         *,
         incarnation: int | None = None,
         if_revision: int | None = None,
@@ -69,7 +72,7 @@ class DepartureWriter(RecordWriter):
         reason: str,
         actor: str,
     ) -> Call:
-        heir_id = (mark.reparent_to if mark else None) or ""
+        heir_id = mark.reparent_to or ""
         keys = {
             "record": self.keys.record(id),
             "children": self.keys.children(id),
@@ -79,7 +82,8 @@ class DepartureWriter(RecordWriter):
         arguments = {
             "id": id,
             "heir_id": heir_id,
-            "leaving": "" if mark is None else mark.to_json(),
+            "leaving": mark.to_json(),
+            "token": mark.token or "",
             "incarnation": "" if incarnation is None else incarnation,
             "seen_revision": "" if if_revision is None else if_revision,
             "dead": int(dead),

@@ -156,18 +156,30 @@ class InstanceStore(DepartureWriter):
         read: Callable[[int, list[Any]], T],
         again: Callable[[int], Awaitable[T]],
     ) -> list[T | HopperError]:
-        """What became of each call; one that met a conflict or a broken connection is made again by itself."""
+        """What became of each call; one that met a conflict or a broken connection is made again by itself.
+
+        Once Redis is away for one of them it is away for the rest, which are not tried.
+        """
         answers: list[T | HopperError] = []
+        away: Unavailable | None = None
         for start in range(0, len(calls), _MANY):
+            if away is not None:
+                answers += [away] * len(calls[start : start + _MANY])
+                continue
             for reply in await self._write_many(name, calls[start : start + _MANY]):
                 at = len(answers)
                 if not isinstance(reply, HopperError):
                     answers.append(read(at, reply))
-                elif not isinstance(reply, (Conflict, Unavailable)):
+                elif away is not None or not isinstance(reply, (Conflict, Unavailable)):
                     answers.append(reply)
                 else:
                     try:
                         answers.append(await again(at))
+                    except Unavailable as error:
+                        lost = isinstance(reply, Unavailable) and reply.outcome == "unknown"
+                        error.outcome = "unknown" if lost else error.outcome
+                        away = Unavailable(str(error))
+                        answers.append(error)
                     except HopperError as error:
                         answers.append(error)
         return answers
@@ -311,7 +323,32 @@ class InstanceStore(DepartureWriter):
                 found = await pipe.execute()
         return {id: parent.decode() if parent else "" for id, parent in zip(ids, found, strict=True)}
 
-    def _link(self, child_id: str, parent_id: str, seen_parent: str, *, live: int, actor: str) -> Call:
+    async def adopt_many(self, pairs: Sequence[tuple[Record, str]], *, actor: str = "") -> list[int | HopperError]:
+        """Put orphans under the parents they look for, each only if its record is still the one that is known.
+
+        Answers the revision or the error of each, `Conflict` where it has changed; nothing is tried again.
+        """
+        live = self._live(None)
+        calls = [
+            self._link(orphan.id, parent_id, "", live=live, actor=actor, seen_revision=orphan.revision)
+            for orphan, parent_id in pairs
+        ]
+        answers: list[int | HopperError] = []
+        for start in range(0, len(calls), _MANY):
+            replies = await self._write_many("link", calls[start : start + _MANY])
+            answers += [reply if isinstance(reply, HopperError) else int(reply[0]) for reply in replies]
+        return answers
+
+    def _link(
+        self,
+        child_id: str,
+        parent_id: str,
+        seen_parent: str,
+        *,
+        live: int,
+        actor: str,
+        seen_revision: int | None = None,
+    ) -> Call:
         """Keys and arguments of `lua/link.lua`."""
         keys = {
             "child": self.keys.record(child_id),
@@ -324,6 +361,7 @@ class InstanceStore(DepartureWriter):
             "child_id": child_id,
             "parent_id": parent_id,
             "seen_parent": seen_parent,
+            "seen_revision": "" if seen_revision is None else seen_revision,
             "live": live,
             "actor": actor,
         }

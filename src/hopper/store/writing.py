@@ -26,6 +26,10 @@ class RecordWriter(RecordReader):
     def _request(self, token: str | None) -> str:
         return self.keys.request(token or secrets.token_hex(12))
 
+    async def answered(self, token: str) -> int | None:
+        """The revision that was answered to a request with this token, None where it is not known."""
+        return await self._answered(self._request(token))
+
     async def _answered(self, request: str) -> int | None:
         """The revision that was answered to an earlier delivery of a request, None for the first."""
         with border():

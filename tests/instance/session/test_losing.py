@@ -9,8 +9,11 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from hopper import InstanceSession, State, Superseded
-from hopper.errors import NameTaken
+from hopper.errors import GlobalExists, NameTaken
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
 from hopper.model.spec import apply_patch
+from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from instance.session.onlookers import TTL_MS, add, adopted, beating, parent_of
 from waiting import wait_until
@@ -124,3 +127,27 @@ async def test_an_orphan_that_waits_outlasts_a_redis_that_is_away(private_server
             await add(store, "global", "g")
             await wait_until(lambda: adopted(store, "p", "g"))
         assert session.registrations == 1
+
+
+async def test_one_that_vanished_while_its_parent_is_being_removed_waits_for_what_comes_of_that(store, settings):
+    await add(store, "project", "web")
+    mark = Departure(children=ChildrenMode.CASCADE)
+    async with InstanceSession(scope="orchestration", id="o", parent_id="web", settings=settings) as session:
+        await store.leave("web", mark)
+        await store.deregister("o")
+        with capture_logs() as logs:
+            await wait_until(lambda: any(entry["event"] == "session.not_registered" for entry in logs))
+        await store.stay("web", mark)
+        await wait_until(lambda: session.registrations == 2)
+        assert await parent_of(store, "o") == "web"
+
+
+async def test_a_session_takes_the_place_of_a_dead_global(store, settings):
+    await add(store, "global", "old")
+    with pytest.raises(GlobalExists):
+        async with InstanceSession(scope="global", id="new", takeover="if-dead", settings=settings):
+            pass
+    await store.transition("old", Verb.FAIL)
+    async with InstanceSession(scope="global", id="new", takeover="if-dead", settings=settings):
+        assert await store.global_id() == "new"
+        assert await store.read("old") is None
