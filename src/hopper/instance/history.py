@@ -35,7 +35,7 @@ class Story:
 
 
 class History:
-    """Reads the log backwards and forwards. A question costs a look at every entry between: 1 s for 100,000 or so."""
+    """Reads the log backwards and forwards. A question costs a look at every entry between: ask seldom."""
 
     def __init__(self, log: ChangeLog) -> None:
         self._log = log
