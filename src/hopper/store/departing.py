@@ -12,7 +12,7 @@ from hopper.store.writing import Call, RecordWriter
 __all__ = ["BATCH", "DepartureWriter"]
 
 BATCH = 50
-"""Instances changed by one script call: few enough that nobody else waits for long, as `benchmarks/cascade` measures."""
+"""Instances changed by one script call: few enough that nobody waits for long, as `benchmarks/cascade` measures."""
 
 _SCAN = 500
 
