@@ -161,11 +161,16 @@ async def test_a_dry_run_refuses_what_the_removal_would_refuse(wide):
         await wide.would_deregister("nobody", children="cascade")
 
 
-async def test_a_request_that_is_repeated_is_answered_the_same(wide):
-    first = await wide.deregister("web", children="cascade", token="once")
-    assert await wide.deregister("web", children="cascade", token="once") == first
+@pytest.mark.parametrize(
+    "how",
+    [{"children": "cascade"}, {"children": "orphan"}, {"children": "reparent", "reparent_to": "shop"}],
+    ids=["cascade", "orphan", "reparent"],
+)
+async def test_a_request_that_is_repeated_is_answered_the_same(how, wide):
+    first = await wide.deregister("web", token="once", **how)
+    assert await wide.deregister("web", token="once", **how) == first
     with pytest.raises(NotFound):
-        await wide.deregister("web", children="cascade", token="twice")
+        await wide.deregister("web", token="twice", **how)
 
 
 async def test_several_who_remove_the_same_at_once_remove_each_instance_once(wide):

@@ -99,6 +99,9 @@ class Departures:
         """
         how = replace(how, token=token)
         if how.reparent_to is not None:
+            answered = await self._store.answered(token) if token is not None else None
+            if answered is not None:
+                return answered
             await self._store.leave(id, how, incarnation=incarnation, dry=True)
         if not dead:
             try:
