@@ -88,5 +88,15 @@ records = st.builds(
 )
 """Any record there can be."""
 
-documents = st.fixed_dictionaries({"scope": st.sampled_from([scope.value for scope in Scope])}, optional=OWNED)
+
+def _sensible(document: dict[str, Any]) -> dict[str, Any]:
+    """Without a wish that nothing could ever fulfil."""
+    wish = document.get("wish")
+    futile = document["scope"] == "global" or (document["scope"] == "orchestration" and wish == Wish())
+    return {name: value for name, value in document.items() if name != "wish" or not futile}
+
+
+documents = st.fixed_dictionaries({"scope": st.sampled_from([scope.value for scope in Scope])}, optional=OWNED).map(
+    _sensible
+)
 """What an owner may register, as Python values."""

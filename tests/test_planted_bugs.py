@@ -7,6 +7,9 @@ from hopper.store import scripts
 from hopper.store.scripts import Script, lua_directory
 from tree_model import run
 
+EXAMPLES = 300
+"""Many more than it should take; most bugs are found in the first few."""
+
 BUGS: dict[str, tuple[str, str, str]] = {
     "any scope under any other": ("lib/kinship", "if wanted ~= parent.scope then", "if false then"),
     "room for any number": ("lib/kinship", "SCARD', siblings) >= limit", "SCARD', siblings) > limit"),
@@ -54,4 +57,4 @@ def planted(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 @pytest.mark.parametrize("planted", BUGS, indirect=True)
 def test_a_bug_that_is_planted_on_purpose_is_found(planted, new_settings):
     with pytest.raises((AssertionError, pytest.fail.Exception, BaseExceptionGroup, HopperError, TypeError)):
-        run(new_settings, examples=60)
+        run(new_settings, examples=EXAMPLES)

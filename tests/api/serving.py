@@ -15,7 +15,7 @@ _TITLES = {
     404: "Not found",
     405: "Method not allowed",
     409: "The rules of the tree forbid this",
-    412: "The revision is another",
+    412: "A precondition does not hold",
     413: "Too large",
     422: "A value cannot be used",
     503: "Redis is not available",

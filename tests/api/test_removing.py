@@ -70,3 +70,24 @@ async def test_a_transition_may_expect_a_state(api, tree):
     problem_of(await api.post(f"{ONE}/web/stop", json={"expected_state": "tired"}), 422, "invalid")
     assert (await api.post(f"{ONE}/web/stop", json={"expected_state": "running"})).json()["state"] == "stopping"
     assert (await api.post(f"{ONE}/web/stop", json={"expected_state": "running"})).json()["state"] == "stopping"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "run-1/parent"), ("DELETE", "run-1/parent"), ("POST", "run-1/pause")], ids=str
+)
+async def test_a_condition_that_would_not_be_looked_at_is_refused(method, path, api, tree):
+    answer = await api.request(method, f"{ONE}/{path}", json={"parent_id": "shop"}, headers={"If-Match": '"1"'})
+    assert problem_of(answer, 422, "invalid")["field"] == "If-Match"
+    assert (await api.get(f"{ONE}/run-1")).headers["Hopper-Revision"] == "5"
+
+
+async def test_a_cascade_answers_whom_it_removed_leaves_first(api, tree):
+    answer = await api.delete(f"{ONE}/web", params={"children": "cascade"})
+    assert sorted(answer.json()["items"][:2]) == ["run-1", "run-2"]
+    assert answer.json()["items"][2:] == ["web"]
+
+
+@pytest.mark.parametrize("how", [{"children": "orphan"}, {"children": "reparent", "reparent_to": "shop"}], ids=str)
+async def test_a_dry_run_tells_who_would_stay_behind(how, api, tree):
+    answer = await api.delete(f"{ONE}/web", params=how | {"dry_run": "true"})
+    assert (answer.json()["items"], answer.json()["moved"]) == (["web"], ["run-1", "run-2"])

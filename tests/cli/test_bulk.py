@@ -29,7 +29,7 @@ def test_what_is_refused_is_told_and_the_others_are_registered(hopper: Hopper) -
 def test_an_entry_that_cannot_be_read_stops_all_before_the_first(hopper: Hopper) -> None:
     entries = orjson.dumps([*TREE, {"scope": "planet"}]).decode()
     said = hopper.refused("register", "--file", "-", input=entries, code=2)
-    assert "entry 3: scope is 'planet'" in said
+    assert "entry 4 of 4: scope is 'planet'" in said
 
 
 def test_several_children_are_put_under_a_parent(hopper: Hopper) -> None:
@@ -57,3 +57,8 @@ def test_only_under_a_living_parent_where_that_is_asked_for(hopper: Hopper) -> N
     said = hopper.refused("link", "run", "api", "--require-live-parent", code=4)
     assert "it is failed and unknown (require_live_parent)" in said
     hopper.ok("link", "run", "api")
+
+
+def test_options_beside_an_array_are_refused(hopper: Hopper) -> None:
+    said = hopper.refused("register", "--file", "-", "--tag", "x", input=orjson.dumps(TREE).decode(), code=2)
+    assert "tags is ['x'], and an array names the fields of each itself" in said

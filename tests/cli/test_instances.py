@@ -99,7 +99,11 @@ def test_a_bad_value_ends_with_2_and_is_named(hopper: Hopper, words: list[str], 
 
 @pytest.mark.parametrize(
     ("text", "names"),
-    [("{", ["'-'", "not JSON"]), ("[]", ["'-'", "no JSON object"]), ('{"scope": "project", "colour": 1}', ["colour"])],
+    [
+        ("{", ["'-'", "not JSON"]),
+        ("[]", ["'-'", "neither a JSON object nor entries"]),
+        ('{"scope": "project", "colour": 1}', ["colour"]),
+    ],
     ids=["broken", "no object", "an unknown field"],
 )
 def test_a_bad_document_ends_with_2(hopper: Hopper, text: str, names: list[str]) -> None:
@@ -214,7 +218,7 @@ def test_rm_deregisters(hopper: Hopper, how: str, printed: str) -> None:
 
 def test_rm_tells_the_revision_in_json(hopper: Hopper) -> None:
     hopper.tree()
-    assert hopper.document("rm", "run") == {"id": "run", "revision": 5}
+    assert hopper.document("rm", "run") == {"id": "run", "revision": 5, "items": ["run"]}
 
 
 def test_the_log_names_the_command_line_as_the_actor(hopper: Hopper, server: RedisServer) -> None:

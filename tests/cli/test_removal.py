@@ -63,6 +63,9 @@ def test_a_dead_global_does_not_block_its_successor(hopper: Hopper) -> None:
 
 def test_a_state_may_be_expected(hopper: Hopper) -> None:
     hopper.tree()
-    said = hopper.refused("state", "web", "stop", "--expect", "paused", code=5)
+    said = hopper.refused("state", "web", "stop", "--expected-state", "paused", code=5)
     assert "it is running, not paused" in said
-    assert hopper.document("state", "web", "stop", "--expect", "running", "--reason", "night")["state"] == "stopping"
+    assert (
+        hopper.document("state", "web", "stop", "--expected-state", "running", "--reason", "night")["state"]
+        == "stopping"
+    )

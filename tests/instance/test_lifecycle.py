@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hopper import InstanceRegistry, Settings
-from hopper.errors import HasChildren, Invalid, NotFound, PreconditionFailed, StaleIncarnation
+from hopper.errors import Compacted, HasChildren, Invalid, NotFound, PreconditionFailed, StaleIncarnation
 from hopper.model.spec import MUTABLE_FIELDS, parse_spec
 
 
@@ -161,12 +161,35 @@ async def test_a_hook_after_a_transition_that_fails_is_reported_and_the_transiti
 
 async def test_a_transition_may_expect_a_state(registry):
     with pytest.raises(PreconditionFailed, match="it is running, not paused"):
-        await registry.transition("web", "stop", expected="paused")
-    assert (await registry.transition("web", "stop", expected="running")).state == "stopping"
-    assert (await registry.transition("web", "stop", expected="running")).state == "stopping"
+        await registry.transition("web", "stop", expected_state="paused")
+    assert (await registry.transition("web", "stop", expected_state="running")).state == "stopping"
+    assert (await registry.transition("web", "stop", expected_state="running")).state == "stopping"
 
 
 async def test_a_verb_of_an_older_incarnation_is_fenced(registry):
     await registry.register(scope="project", id="web")
     with pytest.raises(StaleIncarnation, match="incarnation 3 now, not 2"):
         await registry.lifecycle.stop("web", incarnation=2)
+
+
+async def test_what_cannot_be_is_named_before_anything_changes(registry):
+    with pytest.raises(Invalid, match="expected_state is 'bogus'"):
+        await registry.lifecycle.start("web", expected_state="bogus")
+    with pytest.raises(Invalid, match="verb is 'jump'"):
+        registry.lifecycle.hooks.on_before("jump", print)
+    with pytest.raises(Invalid, match="state is 'running'"):
+        await registry.lifecycle.create(scope="project", id="x", state="running")
+    with pytest.raises(Invalid, match="items has"):
+        await registry.link_many([("web", "g"), ("web",)])
+    with pytest.raises(Invalid, match="since is -4"):
+        registry.on("registered", print, since=-4)
+    with pytest.raises(Compacted, match="revision 99 has not been reached"):
+        await registry.events("web", since=99)
+    assert (await registry.store.position()).revision == 2
+
+
+async def test_an_instance_is_created_from_its_fields_too(registry):
+    done = await registry.lifecycle.create(scope="project", id="shop", parent_id="g")
+    assert (await registry.at("shop", done.revision)).state == "created"
+    many = await registry.register_many([{"scope": "orchestration", "id": "o", "parent_id": "shop"}])
+    assert [one.id for one in many] == ["o"]

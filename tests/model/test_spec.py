@@ -12,7 +12,7 @@ from hopper.errors import Invalid
 from hopper.model.policy import RestartPolicy, Threshold, Wish
 from hopper.model.record import FIELDS, Record
 from hopper.model.scope import Scope
-from hopper.model.spec import MUTABLE_FIELDS, InstanceSpec, apply_patch, hash_values, parse_spec, spec_of
+from hopper.model.spec import MUTABLE_FIELDS, InstanceSpec, apply_patch, as_spec, hash_values, parse_spec, spec_of
 from hopper.model.state import State
 from records import documents, records
 
@@ -273,3 +273,29 @@ def test_a_patch_of_good_values_is_what_is_read_afterwards(record, document):
 @given(records, st.sampled_from(MUTABLE_FIELDS))
 def test_null_puts_any_field_back_to_its_default(record, name):
     assert getattr(apply_patch(record, {name: None}), name) == getattr(InstanceSpec(scope=record.scope), name)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"scope": "global", "wish": {}}, r"wish is {}, and a global looks for no parent"),
+        ({"scope": "global", "wish": {"name": "x"}}, r"wish is {'name': 'x'}, and a global looks for no parent"),
+        ({"scope": "orchestration", "wish": {}}, r"wish is {}, and an orchestration looks for an id, a name or tags"),
+    ],
+    ids=["a global", "a global by name", "an orchestration for nobody"],
+)
+def test_a_wish_that_nothing_could_ever_fulfil_is_refused(document, says):
+    with pytest.raises(Invalid, match=says) as refused:
+        parse_spec(document)
+    assert refused.value.field == "wish"
+
+
+def test_a_project_may_wish_for_whichever_global_there_is():
+    assert parse_spec({"scope": "project", "wish": {}}).wish == Wish()
+
+
+def test_a_spec_that_a_program_made_itself_is_validated_too():
+    made = InstanceSpec(scope="project", id="web", tags=["a"])  # type: ignore[arg-type]
+    assert as_spec(made) == parse_spec({"scope": "project", "id": "web", "tags": ["a"]})
+    with pytest.raises(Invalid, match="'Bad Id'"):
+        as_spec(InstanceSpec(scope=Scope.PROJECT, id="Bad Id"))

@@ -22,6 +22,7 @@ __all__ = [
     "if_revision",
     "is_known",
     "list_answer",
+    "no_revision",
     "read_body",
     "read_entries",
     "read_json",
@@ -154,6 +155,14 @@ def is_known(view: RegistryView, record: Record, request: Request) -> bool:
     asked = request.headers.get("if-none-match", "")
     tags = [tag.strip().removeprefix("W/") for tag in asked.split(",")]
     return "*" in tags or etag(view, record) in tags
+
+
+def no_revision(request: Request) -> None:
+    """Refuse an `If-Match` where it would not be looked at: who sends it relies on it."""
+    asked = request.headers.get("if-match")
+    if asked is not None:
+        message = f"If-Match is {asked!r}, and goes with PUT, PATCH and DELETE of an instance only"
+        raise Invalid(message, field="If-Match", value=asked)
 
 
 def if_revision(view: RegistryView, request: Request) -> int | None:

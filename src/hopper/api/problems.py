@@ -22,7 +22,7 @@ _TITLES = {
     405: "Method not allowed",
     409: "The rules of the tree forbid this",
     410: "The log no longer holds this",
-    412: "The revision is another",
+    412: "A precondition does not hold",
     413: "Too large",
     422: "A value cannot be used",
     500: "A fault of the registry",

@@ -24,15 +24,20 @@ async def register_all(
     require_live_parent: bool | None,
     how: Output,
 ) -> None:
-    """Register instances in their order. All documents are read before the first is registered."""
+    """Register instances in their order. All documents are read before the first is registered.
+
+    Raises `Invalid` for one that cannot be read; one that is refused stops no other.
+    """
     from hopper.model.spec import parse_spec
 
     specs = []
-    for number, document in enumerate(documents):
+    for number, document in enumerate(documents, start=1):
         try:
             specs.append(parse_spec(document))
         except Invalid as error:
-            raise Invalid(f"entry {number}: {error}", field=error.field, value=error.value) from None
+            raise Invalid(
+                f"entry {number} of {len(documents)}: {error}", field=error.field, value=error.value
+            ) from None
     async with connection.store() as store:
         done = await store.register_many(specs, takeover=takeover, require_live_parent=require_live_parent, actor=ACTOR)
     _print(

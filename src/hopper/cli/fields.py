@@ -61,7 +61,9 @@ def _wish(words: list[str] | None) -> dict[str, Any] | None:
     if not words:
         return None
     wish: dict[str, Any] = {}
-    if words == ["global"]:
+    if "global" in words:
+        if len(words) > 1:
+            raise Invalid(f"wish is {words!r}: 'global' goes with nothing else", field="wish", value=words)
         return wish
     for word in words:
         key, equals, value = word.partition("=")
@@ -79,7 +81,7 @@ def _wish(words: list[str] | None) -> dict[str, Any] | None:
 def object_of(document: Any, path: Path | None) -> dict[str, Any]:
     """What was read from a file, which must be a JSON object."""
     if not isinstance(document, dict):
-        raise Malformed(f"file {str(path)!r} holds no JSON object", field="file", value=str(path))
+        raise Malformed(f"file {str(path)!r} holds neither a JSON object nor entries", field="file", value=str(path))
     return document
 
 

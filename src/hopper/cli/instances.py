@@ -25,7 +25,7 @@ from hopper.cli.fields import (
 )
 from hopper.cli.numbers import seconds, whole
 from hopper.cli.output import Output, OutputOption, print_record
-from hopper.errors import NotFound
+from hopper.errors import Invalid, NotFound
 from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
 
@@ -80,11 +80,9 @@ async def register(
     from hopper.model.spec import parse_spec
 
     document = {} if file is None else read_json(file)
-    if isinstance(document, list) and document:
-        await register_all(connection, document, takeover=takeover, require_live_parent=require_live_parent, how=output)
-        return
+    entries = document if isinstance(document, list) and document else None
     document = spec_document(
-        object_of(document, file),
+        {} if entries is not None else object_of(document, file),
         scope=scope,
         id=id,
         name=name,
@@ -101,6 +99,13 @@ async def register(
         wish=wish,
         max_children=max_children,
     )
+    if entries is not None:
+        for field, value in document.items():
+            raise Invalid(
+                f"{field} is {value!r}, and an array names the fields of each itself", field=field, value=value
+            )
+        await register_all(connection, entries, takeover=takeover, require_live_parent=require_live_parent, how=output)
+        return
     spec = parse_spec(document)
     async with connection.store() as store:
         done = await Lifecycle(store).register(
@@ -155,7 +160,7 @@ async def state(
     connection: Connection,
     id: Id,
     verb: Annotated[Verb, typer.Argument(case_sensitive=False, show_default=False)],
-    expect: Annotated[
+    expected_state: Annotated[
         State | None, typer.Option(case_sensitive=False, help="only where it is in this state now")
     ] = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="why, for the log")] = _OPERATOR,
@@ -163,7 +168,7 @@ async def state(
 ) -> None:
     """Carry an instance to another state."""
     async with connection.store() as store:
-        await store.transition(id, verb, expected=expect, reason=reason, actor=ACTOR)
+        await store.transition(id, verb, expected=expected_state, reason=reason, actor=ACTOR)
         await _show(store, id, output)
 
 

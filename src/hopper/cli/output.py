@@ -11,6 +11,7 @@ import orjson
 import typer
 
 if TYPE_CHECKING:
+    from hopper.model.policy import Wish
     from hopper.model.record import Record
 
 __all__ = ["Output", "OutputOption", "age", "print_facts", "print_json", "print_record", "print_records"]
@@ -38,7 +39,22 @@ _STYLES = {
 
 _COLUMNS = ("id", "name", "scope", "parent", "state", "health", "age")
 _WIDE_COLUMNS = (*_COLUMNS, "address", "version", "tags", "incarnation", "ttl", "revision")
-_FACTS = ("id", "name", "scope", "parent", "state", "health", "tags", "metadata", "address", "version", "ttl")
+_FACTS = (
+    "id",
+    "name",
+    "scope",
+    "parent",
+    "state",
+    "health",
+    "tags",
+    "metadata",
+    "address",
+    "version",
+    "ttl",
+    "wish",
+    "max_children",
+    "leaving",
+)
 
 
 def print_records(records: Sequence["Record"], how: Output, *, now_ms: int) -> None:
@@ -96,10 +112,20 @@ def _cell(record: "Record", name: str, now_ms: int = 0) -> str:
             return record.parent_id or ""
         case "age":
             return age(now_ms - record.created_at_ms)
+        case "wish" if record.wish is not None:
+            return ",".join(_wish_words(record.wish)) or "global"
+        case "leaving" if record.leaving is not None:
+            return str(record.leaving.children)
         case "ttl":
             return f"{record.ttl_ms / 1000:g}s"
         case _:
             return _plain(getattr(record, name))
+
+
+def _wish_words(wish: "Wish") -> list[str]:
+    """A wish in the words of `--wish`."""
+    named = [f"{name}={value}" for name, value in (("id", wish.id), ("name", wish.name)) if value is not None]
+    return [*named, *(f"tag={tag}" for tag in wish.tags)]
 
 
 def _plain(value: Any) -> str:

@@ -41,8 +41,11 @@ async def rm(
         _print({"items": items}, items, "would be deregistered", output)
         return
     async with connection.store() as store:
-        revision = await Departures(store).remove(id, how, reason=_OPERATOR, actor=ACTOR)
-    _print({"id": id, "revision": revision}, [id], f"is deregistered at revision {revision}", output)
+        below: list[str] = []
+        revision = await Departures(store).remove(id, how, removed=below, reason=_OPERATOR, actor=ACTOR)
+    with_it = f", with {len(below)} below it" if below else ""
+    what = f"is deregistered at revision {revision}{with_it}"
+    _print({"id": id, "revision": revision, "items": [*below, id]}, [id], what, output)
 
 
 def _print(document: dict[str, Any], ids: list[str], what: str, output: Output) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from hopper.errors import HopperError, Unavailable
+from hopper.errors import HopperError, Invalid, Unavailable
 from hopper.instance.difference import difference
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
@@ -89,6 +89,8 @@ class Callbacks:
     def _add(
         self, rank: int, arguments: Callable[[Event], Arguments | None], callback: Callback, since: int | None
     ) -> None:
+        if since is not None and since < 0:
+            raise Invalid(f"since is {since}, which is no revision", field="since", value=since)
         listener = _Listener(rank, arguments, callback)
         if since is None:
             self._listeners = sorted([*self._listeners, listener], key=lambda one: one.rank)

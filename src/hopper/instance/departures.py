@@ -87,10 +87,13 @@ class Departures:
         if_revision: int | None = None,
         dead: bool = False,
         token: str | None = None,
+        removed: list[str] | None = None,
         reason: str = "",
         actor: str = "",
     ) -> int:
         """Remove an instance, and see to its children as `how` says; answers the revision of its removal.
+
+        The ids below it that this call removes are added to `removed`, leaves first.
 
         With `dead` it must be judged down, stopped or failed, else `Exists`. Raises every error of
         `lua/deregister.lua` and `lua/leave.lua` before anything has changed. Where children cannot move to where they
@@ -126,17 +129,26 @@ class Departures:
             id, how, incarnation=incarnation, if_revision=if_revision, dead=dead, reason=reason, actor=actor
         )
         try:
-            return await self.finish(id, how, incarnation=fence, reason=reason, actor=actor)
+            return await self.finish(id, how, incarnation=fence, removed=removed, reason=reason, actor=actor)
         except Unavailable as error:
             error.outcome = "unknown"  # it has begun, and the leading monitor finishes it
             raise
 
-    async def finish(self, id: str, how: Departure, *, incarnation: int, reason: str = "", actor: str = "") -> int:
+    async def finish(
+        self,
+        id: str,
+        how: Departure,
+        *,
+        incarnation: int,
+        removed: list[str] | None = None,
+        reason: str = "",
+        actor: str = "",
+    ) -> int:
         """Carry out the removal of an instance that has this mark; answers the revision. Several may do so at once.
 
         Raises `Conflict` where it no longer has the mark: another has taken it back, and says why in the log.
         """
-        idle = 0
+        idle, gone = 0, [] if removed is None else removed
         while True:
             known = await self._store.read(id)
             if known is None or known.incarnation != incarnation:
@@ -150,7 +162,7 @@ class Departures:
             except (NotFound, StaleIncarnation):
                 return await self._finished(how)
             except HasChildren as refused:
-                done = await self._see_to_children(id, known, how, actor=actor)
+                done = await self._see_to_children(id, known, how, gone, actor=actor)
                 idle = 0 if done else idle + 1
                 if idle >= self._store.settings.conflict_retries:
                     raise Conflict(f"instance '{id}' gets children as fast as they are seen to") from refused
@@ -160,10 +172,10 @@ class Departures:
         answered = await self._store.answered(how.token) if how.token is not None else None
         return (await self._store.position()).revision if answered is None else answered
 
-    async def _see_to_children(self, id: str, record: Record, how: Departure, *, actor: str) -> int:
+    async def _see_to_children(self, id: str, record: Record, how: Departure, gone: list[str], *, actor: str) -> int:
         """One pass over the children; answers how many have gone or moved."""
         if how.children is ChildrenMode.CASCADE:
-            return await self._cascade(id, record.scope, evidence=orjson.dumps({"root": id}), actor=actor)
+            return await self._cascade(id, record.scope, gone, evidence=orjson.dumps({"root": id}), actor=actor)
         try:
             return await self._move(id, how, actor=actor)
         except (NotFound, Refused) as refused:
@@ -185,7 +197,7 @@ class Departures:
 
         return await self._each_batch(id, move)
 
-    async def _cascade(self, id: str, scope: Scope, *, evidence: bytes, actor: str) -> int:
+    async def _cascade(self, id: str, scope: Scope, gone: list[str], *, evidence: bytes, actor: str) -> int:
         below, mark = child_scope(scope), Departure(children=ChildrenMode.CASCADE)
 
         async def remove(children: Sequence[str]) -> int:
@@ -194,10 +206,11 @@ class Departures:
                 parents = [child for child, count in zip(children, counts, strict=True) if count]
                 await self._store.leave_many(parents, mark, reason=_CASCADE, actor=actor)
                 for parent in parents:
-                    await self._cascade(parent, below, evidence=evidence, actor=actor)
+                    await self._cascade(parent, below, gone, evidence=evidence, actor=actor)
             async with self._turns:
                 members = [(child, id) for child in children]
                 outcomes = await self._store.deregister_many(members, evidence=evidence, reason=_CASCADE, actor=actor)
+            gone.extend(child for child, outcome in zip(children, outcomes, strict=True) if outcome == "removed")
             return outcomes.count("removed")
 
         return await self._each_batch(id, remove)

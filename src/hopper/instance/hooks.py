@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from hopper.model.choice import one_of
 from hopper.model.state import Verb
 
 __all__ = ["Hook", "Hooks"]
@@ -25,11 +26,11 @@ class Hooks:
 
         One that raises keeps the transition from being asked for; what it raises reaches the caller.
         """
-        self._before.append((None if verb is None else Verb(verb), hook))
+        self._before.append((None if verb is None else one_of(Verb, "verb", verb), hook))
 
     def on_after(self, verb: Verb | str | None, hook: Hook) -> None:
         """Call `hook(id, verb)` after each transition. One that raises is reported: the transition stands."""
-        self._after.append((None if verb is None else Verb(verb), hook))
+        self._after.append((None if verb is None else one_of(Verb, "verb", verb), hook))
 
     async def before(self, id: str, verb: Verb) -> None:
         """Call the hooks before a transition, in the order in which they were added."""

@@ -21,10 +21,11 @@ from hopper.instance.departures import Departures, departure_of, departure_set
 from hopper.instance.hooks import Hooks
 from hopper.instance.view import RegistryView
 from hopper.model.children import ChildrenMode
+from hopper.model.choice import one_of
 from hopper.model.departure import Departure
 from hopper.model.policy import Wish
 from hopper.model.record import Record
-from hopper.model.spec import InstanceSpec, apply_patch, parse_spec
+from hopper.model.spec import InstanceSpec, apply_patch, as_spec, parse_spec
 from hopper.model.state import TRANSITIONS, State, Verb
 from hopper.model.takeover import Takeover
 from hopper.store.instances import InstanceStore, Registration
@@ -96,9 +97,24 @@ class Lifecycle:
         except NotFound:
             return
 
-    async def create(self, spec: InstanceSpec, **conditions: Any) -> Registration:
-        """Register an instance that is yet to be started: in state `created`, without a heartbeat."""
-        return await self.register(replace(spec, state=State.CREATED), **conditions)
+    async def create(
+        self,
+        spec: InstanceSpec | None = None,
+        *,
+        takeover: Takeover = Takeover.ALWAYS,
+        require_live_parent: bool | None = None,
+        token: str | None = None,
+        actor: str = "",
+        **fields: Any,
+    ) -> Registration:
+        """Register an instance that is yet to be started, from a spec or from its fields: in state `created`, without
+        a heartbeat. Raises `Invalid` for fields that name another state."""
+        if fields.get("state", State.CREATED) != State.CREATED:
+            raise Invalid(f"state is {fields['state']!r}, and what is created is 'created'", field="state", value=None)
+        created = replace(as_spec(fields if spec is None else spec), state=State.CREATED)
+        return await self.register(
+            created, takeover=takeover, require_live_parent=require_live_parent, token=token, actor=actor
+        )
 
     async def register_many(
         self,
@@ -164,22 +180,24 @@ class Lifecycle:
         verb: Verb | str,
         *,
         incarnation: int | None = None,
-        expected: State | str | None = None,
+        expected_state: State | str | None = None,
         reason: str = "",
         actor: str = "",
     ) -> int:
         """Carry an instance to the state a verb leads to. A repeat changes nothing.
 
         Raises `IllegalTransition` where its state has no such verb, `StaleIncarnation` where the caller speaks for an
-        older one than the registered, and `PreconditionFailed` where it is in another state than `expected`.
+        older one than the registered, and `PreconditionFailed` where it is in another state than
+        `expected_state`; a repeat is one all the same.
         """
-        asked = Verb(verb)
+        asked = one_of(Verb, "verb", verb)
+        expected = None if expected_state is None else one_of(State, "expected_state", expected_state)
         await self.hooks.before(id, asked)
         revision = await self._store.transition(
             id,
             asked,
             incarnation=incarnation,
-            expected=None if expected is None else State(expected),
+            expected=expected,
             reason=reason,
             actor=actor,
         )
@@ -250,12 +268,14 @@ class Lifecycle:
         incarnation: int | None = None,
         if_revision: int | None = None,
         token: str | None = None,
+        removed: list[str] | None = None,
         reason: str = "",
         actor: str = "",
     ) -> int:
         """Remove an instance, and see to its children; answers the revision of its removal.
 
-        `restrict` (the default) raises `HasChildren` where it has some; `reparent` needs `reparent_to`.
+        `restrict` (the default) raises `HasChildren` where it has some; `reparent` needs `reparent_to`. The ids below
+        it that a cascade removes are added to `removed`, leaves first.
         """
         return await self.departures.remove(
             id,
@@ -264,6 +284,7 @@ class Lifecycle:
             incarnation=incarnation,
             if_revision=if_revision,
             token=token,
+            removed=removed,
             reason=reason,
             actor=actor,
         )

@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from enum import StrEnum
 from typing import Any, TypeVar, overload
 
 from hopper.config import Settings
-from hopper.errors import HopperError, Invalid, TooLarge, Unavailable
+from hopper.errors import Compacted, HopperError, Invalid, TooLarge, Unavailable
 from hopper.instance import discovery
 from hopper.instance.callbacks import Callback
 from hopper.instance.health import HealthReports, HealthSummary, InstanceHealth
@@ -19,12 +18,13 @@ from hopper.instance.service import RegistryService
 from hopper.instance.topology import Topology, topology
 from hopper.instance.watching import watch
 from hopper.model.children import ChildrenMode
+from hopper.model.choice import one_of
 from hopper.model.event import Event, EventType
 from hopper.model.heartbeat import encode_metrics
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.selector import Selector
-from hopper.model.spec import InstanceSpec, parse_spec
+from hopper.model.spec import InstanceSpec, as_spec
 from hopper.model.state import Verb
 from hopper.model.takeover import Takeover
 from hopper.store.instances import Registration
@@ -35,7 +35,6 @@ Records = list[Record]
 Ids = list[str]
 Registrations = list[Registration | HopperError]
 Links = list[int | HopperError]
-E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 MAX_BULK = 1_000
 """Entries of one bulk request at most."""
@@ -81,7 +80,7 @@ class InstanceRegistry(RegistryService):
     async def get_by_name(self, scope: Scope | str, name: str, **freshness: Any) -> Record | None:
         """The instance of a scope that has a name, None where there is none."""
         await self.ready(**freshness)
-        return self.view.replica.named(_one_of(Scope, "scope", scope), name)
+        return self.view.replica.named(one_of(Scope, "scope", scope), name)
 
     async def list(self, selector: Selector | None = None, **freshness: Any) -> Records:
         """Every instance that a selector matches, in the order of creation."""
@@ -98,14 +97,14 @@ class InstanceRegistry(RegistryService):
         """
         await self.ready(**freshness)
         asked = discovery.in_service_unless_told(selector or Selector())
-        child = None if can_parent is None else _one_of(Scope, "can_parent", can_parent)
+        child = None if can_parent is None else one_of(Scope, "can_parent", can_parent)
         found = discovery.discover(self.view.replica, asked, can_parent=child)
         return sorted(found, key=lambda record: record.created_revision)
 
     async def parents_for(self, scope: Scope | str, **freshness: Any) -> Records:
         """The instances in service that can take a child of a scope, those with the fewest children first."""
         await self.ready(**freshness)
-        return discovery.parents_for(self.view.replica, _one_of(Scope, "scope", scope))
+        return discovery.parents_for(self.view.replica, one_of(Scope, "scope", scope))
 
     async def children(self, id: str, **freshness: Any) -> Records:
         """The children of an instance. Raises `NotFound` for an unknown id."""
@@ -153,6 +152,13 @@ class InstanceRegistry(RegistryService):
         Raises `NotFound` where there is no such instance and never was, as far as the log goes back.
         """
         await self.ready(**freshness)
+        if since is not None and since > self.view.revision and not newest_first:
+            await self.view.catch_up()
+            if since > self.view.revision:
+                raise Compacted(
+                    f"revision {since} has not been reached: the registry is at {self.view.revision}",
+                    revision=self.view.revision,
+                )
         known = id in self.view.replica.records
         return await self.history.of(id, since=since, limit=limit, newest_first=newest_first, known=known)
 
@@ -216,8 +222,8 @@ class InstanceRegistry(RegistryService):
 
         Raises `Invalid`, which names the field, and every refusal of the tree. Idempotent for one `token` for 60 s.
         """
-        asked = parse_spec(fields) if spec is None else spec
-        how = _one_of(Takeover, "takeover", takeover)
+        asked = as_spec(fields if spec is None else spec)
+        how = one_of(Takeover, "takeover", takeover)
         done = await self.lifecycle.register(
             asked, takeover=how, require_live_parent=require_live_parent, token=token, actor=actor
         )
@@ -231,13 +237,17 @@ class InstanceRegistry(RegistryService):
         One may name another before it as its parent. Where this registry does not see the last one within
         `read_wait_s`, the answer is given all the same: the registrations stand.
         """
-        how = _one_of(Takeover, "takeover", takeover)
-        done = await self.lifecycle.register_many(_few("items", specs), takeover=how, **conditions)
+        how = one_of(Takeover, "takeover", takeover)
+        asked = [as_spec(spec) for spec in _few("items", specs)]
+        done = await self.lifecycle.register_many(asked, takeover=how, **conditions)
         await self._seen(max((item.revision for item in done if isinstance(item, Registration)), default=0))
         return done
 
     async def link_many(self, pairs: Sequence[tuple[str, str]], **conditions: Any) -> Links:
         """Put up to 1,000 children, each under its parent; answers the revision or the error of each."""
+        for pair in pairs:
+            if len(pair) != 2 or not all(isinstance(id, str) for id in pair):
+                raise Invalid(f"items has {pair!r}, not a child's id and its parent's", field="items", value=pair)
         done = await self.relationships.link_many(_few("items", pairs), **conditions)
         await self._seen(max((item for item in done if isinstance(item, int)), default=0))
         return done
@@ -254,7 +264,7 @@ class InstanceRegistry(RegistryService):
         The removal stands: where this registry does not see it within `read_wait_s`, it is answered all the same.
         """
         revision = await self.lifecycle.deregister(
-            id, children=_one_of(ChildrenMode, "children", children), **conditions
+            id, children=one_of(ChildrenMode, "children", children), **conditions
         )
         await self._seen(revision)
         return revision
@@ -264,7 +274,7 @@ class InstanceRegistry(RegistryService):
     ) -> Ids:
         """The ids that `deregister` would remove, leaves first; raises what it would raise. Changes nothing."""
         return await self.lifecycle.would_deregister(
-            id, children=_one_of(ChildrenMode, "children", children), **conditions
+            id, children=one_of(ChildrenMode, "children", children), **conditions
         )
 
     async def link(
@@ -291,7 +301,7 @@ class InstanceRegistry(RegistryService):
 
     async def transition(self, id: str, verb: Verb | str, **conditions: Any) -> Record:
         """Carry an instance to the state a verb leads to. Idempotent."""
-        asked = _one_of(Verb, "verb", verb)
+        asked = one_of(Verb, "verb", verb)
         return await self.at(id, await self.lifecycle.transition(id, asked, **conditions))
 
     async def heartbeat(self, id: str, metrics: dict[str, Any] | bytes | None = None) -> int:
@@ -349,7 +359,7 @@ class InstanceRegistry(RegistryService):
         With `since` first for every event after that revision: `callbacks.revision` of a process that ended is where
         another goes on. In the order of the log, at least once, in every process that asks.
         """
-        self.callbacks.on(None if event is None else _one_of(EventType, "event", event), callback, since=since)
+        self.callbacks.on(None if event is None else one_of(EventType, "event", event), callback, since=since)
 
     def on_child_added(self, callback: Callback, *, since: int | None = None) -> None:
         """Call `callback(parent_id, child)` when an instance gets a child."""
@@ -368,10 +378,3 @@ def _few(name: str, items: Sequence[T]) -> Sequence[T]:
     if len(items) > MAX_BULK:
         raise Invalid(f"{name} has {len(items)} entries, over {MAX_BULK}", field=name, value=len(items))
     return items
-
-
-def _one_of(kind: type[E], name: str, value: Any) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise Invalid(f"{name} is {value!r}, not one of {', '.join(kind)}", field=name, value=value) from None

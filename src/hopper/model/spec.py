@@ -22,6 +22,7 @@ __all__ = [
     "MUTABLE_FIELDS",
     "InstanceSpec",
     "apply_patch",
+    "as_spec",
     "default_values",
     "hash_values",
     "parse_spec",
@@ -117,8 +118,22 @@ MUTABLE_FIELDS: Final[tuple[str, ...]] = tuple(
 _ADAPTER: Final[TypeAdapter[InstanceSpec]] = TypeAdapter(InstanceSpec)
 
 
+def as_spec(described: Any) -> InstanceSpec:
+    """A spec from one that a program has made itself, or from an object of fields; validated either way."""
+    if isinstance(described, InstanceSpec):
+        made = {item.name: getattr(described, item.name) for item in fields(InstanceSpec)}
+        return parse_spec({name: value for name, value in made.items() if value is not None})
+    return parse_spec(described)
+
+
 def parse_spec(document: Any) -> InstanceSpec:
     """Validate what a caller sent. Raises `Invalid`, which names the first bad field and its value."""
+    spec = _validated(document)
+    _check_wish(spec)
+    return spec
+
+
+def _validated(document: Any) -> InstanceSpec:
     if not isinstance(document, Mapping):
         raise Invalid(f"an instance is an object of fields, not {document!r}", field="", value=document)
     try:
@@ -132,6 +147,21 @@ def parse_spec(document: Any) -> InstanceSpec:
     if size > MAX_RECORD_BYTES:
         raise Invalid(f"the record has {size} bytes, and at most {MAX_RECORD_BYTES} are stored", field="", value=size)
     return spec
+
+
+def _check_wish(spec: InstanceSpec) -> None:
+    """Refuse a wish that nothing could ever fulfil."""
+    wish = spec.wish
+    if wish is None:
+        return
+    if spec.scope is Scope.GLOBAL:
+        problem = "and a global looks for no parent"
+    elif spec.scope is Scope.ORCHESTRATION and wish == Wish():
+        problem = "and an orchestration looks for an id, a name or tags"
+    else:
+        return
+    shown = {name: value for name, value in orjson.loads(wish.to_json()).items() if value}
+    raise Invalid(f"wish is {shown}, {problem}", field="wish", value=shown)
 
 
 def _invalid(error: ValidationError) -> Invalid:
@@ -175,7 +205,10 @@ def apply_patch(record: Record, patch: Any) -> InstanceSpec:
             raise Invalid(f"{name!r} {reason}", field=name, value=value)
     current = orjson.loads(orjson.dumps(spec_of(record)))
     merged = _merge(current, patch)
-    return parse_spec({name: value for name, value in merged.items() if value is not None})
+    spec = _validated({name: value for name, value in merged.items() if value is not None})
+    if "wish" in patch:
+        _check_wish(spec)
+    return spec
 
 
 def _merge(target: Any, patch: Any) -> Any:

@@ -71,9 +71,13 @@ def _parsed(entry: Any) -> InstanceSpec | Invalid:
 
 def _pair(entry: Any) -> tuple[str, str] | Invalid:
     """A child and its parent, of one entry of a bulk link."""
-    if not isinstance(entry, dict) or set(entry) != {"id", "parent_id"}:
+    if not isinstance(entry, dict):
         return Invalid(f"the entry is {entry!r}, not an object of id and parent_id", field="items", value=entry)
+    for name in (name for name in ("id", "parent_id") if name not in entry):
+        return Invalid(f"field {name!r} is missing", field=name, value=None)
     for name, value in entry.items():
+        if name not in {"id", "parent_id"}:
+            return Invalid(f"unknown field {name!r}", field=name, value=value)
         if not isinstance(value, str) or not value:
             return Invalid(f"{name} is {value!r}, not an id", field=name, value=value)
     return entry["id"], entry["parent_id"]

@@ -16,6 +16,7 @@ from hopper.api.answers import (
     if_revision,
     is_known,
     list_answer,
+    no_revision,
     read_body,
     read_json,
     request_token,
@@ -159,18 +160,24 @@ class InstanceRoutes:
         id = request.path_params["id"]
         if query.flag("dry_run"):
             items = await self._registry.would_deregister(id, **conditions)
-            return answer(self.view, {"items": items, "revision": self.view.revision})
+            keep = mode is ChildrenMode.CASCADE
+            moved = [] if keep else [child.id for child in self.view.replica.children(id)]
+            return answer(self.view, {"items": items, "moved": moved, "revision": self.view.revision})
+        below: list[str] = []
         revision = await self._registry.deregister(
-            id, **conditions, token=request_token(request), reason="operator", actor=ACTOR
+            id, **conditions, token=request_token(request), removed=below, reason="operator", actor=ACTOR
         )
-        return answer(self.view, {"items": [id], "revision": revision})
+        return answer(self.view, {"items": [*below, id], "revision": revision})
 
     async def link(self, request: Request) -> Response:
         """Put an instance under a parent, or move it there."""
+        no_revision(request)
         query = Query(request.query_params, {"require_live_parent"})
         live = query.flag("require_live_parent")
         body = await _object(request, {"parent_id"})
-        parent_id = body.get("parent_id")
+        if "parent_id" not in body:
+            raise Invalid("field 'parent_id' is missing", field="parent_id", value=None)
+        parent_id = body["parent_id"]
         if not isinstance(parent_id, str) or not parent_id:
             raise Invalid(f"parent_id is {parent_id!r}, not an id", field="parent_id", value=parent_id)
         record = await self._registry.link(request.path_params["id"], parent_id, require_live_parent=live, actor=ACTOR)
@@ -178,11 +185,13 @@ class InstanceRoutes:
 
     async def unlink(self, request: Request) -> Response:
         """Take an instance from its parent."""
+        no_revision(request)
         Query(request.query_params)
         return self._answer(await self._registry.unlink(request.path_params["id"], actor=ACTOR))
 
     async def transition(self, request: Request) -> Response:
         """Carry an instance from one state to another."""
+        no_revision(request)
         Query(request.query_params)
         body = await _object(request, {"reason", "incarnation", "expected_state"}, optional=True)
         reason, incarnation = body.get("reason", ""), body.get("incarnation")
@@ -193,7 +202,12 @@ class InstanceRoutes:
             raise Invalid(f"incarnation is {incarnation!r}, not an integer", field="incarnation", value=incarnation)
         verb = Verb(request.url.path.rpartition("/")[2])
         record = await self._registry.transition(
-            request.path_params["id"], verb, incarnation=incarnation, expected=expected, reason=reason, actor=ACTOR
+            request.path_params["id"],
+            verb,
+            incarnation=incarnation,
+            expected_state=expected,
+            reason=reason,
+            actor=ACTOR,
         )
         return self._answer(record)
 
