@@ -1,7 +1,7 @@
 """Departures: instances removed together with what becomes of those below them, in batches that leave a legal tree.
 
 First the instance is marked as leaving, so that nobody joins it. Then its children are removed, moved or made orphans,
-at most 50 in one script call; then it goes itself. Whoever dies in between leaves the mark, by which the leading
+at most 20 in one script call; then it goes itself. Whoever dies in between leaves the mark, by which the leading
 monitor finishes the work: doing a part of it twice changes nothing.
 """
 
@@ -216,7 +216,7 @@ class Departures:
         return await self._each_batch(id, remove)
 
     async def _each_batch(self, id: str, work: Callable[[Sequence[str]], Awaitable[int]]) -> int:
-        """Do something with the children of an instance, 50 at a time; answers the sum."""
+        """Do something with the children of an instance, 20 at a time; answers the sum."""
         done = 0
         async for part in self._store.children_of(id):
             done += await _sum(work(part[start : start + BATCH]) for start in range(0, len(part), BATCH))

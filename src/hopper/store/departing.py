@@ -11,7 +11,7 @@ from hopper.store.writing import Call, RecordWriter
 
 __all__ = ["BATCH", "DepartureWriter"]
 
-BATCH = 50
+BATCH = 20
 """Instances changed by one script call: few enough that nobody waits for long, as `benchmarks/cascade` measures."""
 
 _SCAN = 500
@@ -96,7 +96,7 @@ class DepartureWriter(RecordWriter):
     async def deregister_many(
         self, members: Sequence[tuple[str, str]], *, evidence: bytes = b"{}", reason: str = "", actor: str = ""
     ) -> list[str]:
-        """Remove up to 50 instances, each named with its parent; answers `removed`, `gone`, `moved` or `has-children`.
+        """Remove a batch of instances, each with its parent; answers `removed`, `gone`, `moved` or `has-children`.
 
         A repeat after a lost reply answers `gone` for what the first delivery removed.
         """
@@ -130,7 +130,7 @@ class DepartureWriter(RecordWriter):
         reason: str = "",
         actor: str = "",
     ) -> list[str]:
-        """Move up to 50 children of one parent to another, or make them orphans where that is None.
+        """Move a batch of children of one parent to another, or make them orphans where that is None.
 
         Answers `moved`, `gone`, `elsewhere` or `refused` of each; raises the refusal of the first. `wish` is what they
         look for from then on, None for what they looked for before. A repeat answers `elsewhere` for what was moved.
