@@ -34,7 +34,9 @@ KEYS = {
     "P:schema": ("integer", "the version of these keys; older code refuses newer data"),
     "P:events": ("stream", "the log, entry id `REVISION-0`"),
     "P:monitor": ("string with TTL", "the leading monitor"),
-    "P:holds": ("hash", "the hold in force, and why"),
+    "P:holds": ("hash", "hold and guards in force, and why"),
+    "P:strays": ("hash", "heartbeats of nobody, or of an older incarnation than the record's"),
+    "P:alerts": ("string", "the revision up to which alerts have been sent"),
     "P:restarts:ID": ("hash", "reserved for the restart ledger"),
     "P:claims": ("zset", "reserved for claims"),
     "P:request:TOKEN": (

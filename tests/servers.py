@@ -267,6 +267,7 @@ async def _value(client: redis.asyncio.Redis, key: bytes, kind: str) -> Any:
 _SINGLE = {
     "instances": "zset", "names": "hash", "global": "string", "orphans": "set", "down": "set", "revision": "string",
     "epoch": "string", "schema": "string", "events": "stream", "monitor": "string", "holds": "hash", "claims": "zset",
+    "strays": "hash", "alerts": "string",
 }  # fmt: skip
 _FAMILIES = {
     "instance": "hash", "heartbeat": "string", "children": "set", "restarts": "hash", "request": "string",

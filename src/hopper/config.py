@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hopper.model.identifiers import NAMESPACE_PATTERN
+from hopper.model.policy import Threshold
 
 __all__ = ["Settings"]
 
@@ -83,7 +84,51 @@ class Settings(BaseSettings):
     verdict_tolerance_ms: Milliseconds = 1000
     """Milliseconds Redis' clock may be off the expected time at a verdict, or a quarter of the TTL if less."""
 
-    @field_validator("redis_url")
+    sample_s: Seconds = 5.0
+    """Seconds between two looks of the leading monitor at the metrics of instances that have thresholds."""
+    sample_count: Annotated[int, Field(ge=1)] = 2
+    """Samples in a row that are needed to enter a worse level of health, and to leave it."""
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
+    """Thresholds of every instance whose record has none for that metric, as a JSON object."""
+    strays_s: Seconds = 60.0
+    """Seconds in which the leading monitor sees every heartbeat once, to find those of nobody or of a former run."""
+    checks_at_once: Annotated[int, Field(ge=1)] = 64
+    """Active checks under way at the same time."""
+    flap_count: Annotated[int, Field(ge=2)] = 3
+    """Recoveries from `down` within `flap_window_s` from which an instance is flapping."""
+    flap_window_s: Seconds = 300.0
+    """Seconds in which these count, and which must be quiet before it is flapping no more."""
+
+    guard_share: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Share of a group above which lapses within one TTL are taken for a common cause; 1 is never."""
+    guard_minimum: Annotated[int, Field(ge=1)] = 20
+    """Instances a group must have to be guarded."""
+    guard_settle_s: Seconds = 1.0
+    """Seconds after a lapse before which nothing is restarted, reaped or alerted, so that the guard can know."""
+    guard_ttls: Annotated[float, Field(gt=0)] = 5.0
+    """TTLs, of the largest in the group, after which a guard is released whatever has recovered."""
+    max_failed_children: Annotated[int, Field(ge=0)] = 5
+    """Children of a Project that may exhaust their restarts before it is `unhealthy`, where its policy does not say."""
+    executor_lease_s: Seconds = 10.0
+    """Seconds for which whoever carries out a restart keeps others from it without a sign of life."""
+
+    alert_webhook: str | None = None
+    """Where `down`, `failed`, guards and holds are told by POST; absent: nowhere."""
+    webhook_secret: str | None = None
+    """Key of the HMAC-SHA256 with which every webhook is signed; absent: unsigned."""
+    webhook_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts that restart webhooks may name: `HOST`, `HOST:PORT` or `*.DOMAIN`, separated by commas; empty: none."""
+    webhook_timeout_s: Seconds = 5.0
+    """Seconds one delivery of a webhook may take."""
+    webhook_retries: Annotated[int, Field(ge=0)] = 4
+    """Times a webhook is sent again after a failure."""
+
+    @field_validator("webhook_allow", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("redis_url", "alert_webhook", "webhook_secret")
     @classmethod
     def _empty_is_absent(cls, value: str | None) -> str | None:
         return value or None

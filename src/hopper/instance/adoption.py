@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from hopper.errors import HopperError
+from hopper.instance.duty import Duty
 from hopper.instance.parents import matched
 from hopper.instance.relationships import Relationships
 from hopper.instance.view import RegistryView
@@ -74,8 +75,10 @@ def _need_of(record: Record) -> tuple[str, Any] | None:
     return ("tag", wish.tags[0]) if wish.tags else None
 
 
-class Adoption:
+class Adoption(Duty):
     """Adopts while its monitor leads. `run` as a task; `take` hears every event, leading or not."""
+
+    name = "adoption"
 
     def __init__(self, view: RegistryView, relationships: Relationships, *, leads: Callable[[], bool]) -> None:
         self._view = view

@@ -14,6 +14,7 @@ from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.adoption import Adoption
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
+from hopper.instance.duty import Duty
 from hopper.instance.pulse import Pulse
 from hopper.instance.relationships import Relationships
 from hopper.instance.resuming import Resuming
@@ -50,8 +51,10 @@ class Monitor:
         )
         self.detector.pulse = self.pulse
         relationships = Relationships(self._store, self.view)
-        self._adoption = Adoption(self.view, relationships, leads=self._leads)
-        self._resuming = Resuming(settings, self.view, Departures(self._store), leads=self._leads)
+        self._duties: tuple[Duty, ...] = (
+            Adoption(self.view, relationships, leads=self._leads),
+            Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+        )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
     async def run(self) -> None:
@@ -60,7 +63,8 @@ class Monitor:
         Raises `NewerSchema` where a newer version has written the keys, and nothing else.
         """
         self.view.listen(self._take)
-        self.view.listen(self._adoption.take)
+        for duty in self._duties:
+            self.view.listen(duty.take)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep("view", self.view.run))
@@ -70,8 +74,8 @@ class Monitor:
                 tasks.create_task(self._keep("detector", self.detector.run))
                 tasks.create_task(self._keep("judge", self.detector.judge))
                 tasks.create_task(self._keep("notifications", self._notifications))
-                tasks.create_task(self._keep("adoption", self._adoption.run))
-                tasks.create_task(self._keep("resuming", self._resuming.run))
+                for duty in self._duties:
+                    tasks.create_task(self._keep(duty.name, duty.run))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         finally:
@@ -108,7 +112,8 @@ class Monitor:
 
     def _lead(self) -> None:
         self.detector.begin(list(self.view.replica.records.values()))
-        self._adoption.begin()
+        for duty in self._duties:
+            duty.begin()
 
     def _leads(self) -> bool:
         return self.pulse.leads

@@ -9,6 +9,7 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import HopperError
 from hopper.instance.departures import Departures
+from hopper.instance.duty import Duty
 from hopper.instance.view import RegistryView
 from hopper.model.record import Record
 
@@ -18,8 +19,10 @@ ACTOR = "monitor"
 REASON = "resumed"
 
 
-class Resuming:
+class Resuming(Duty):
     """Looks at the instances that are marked as leaving, and finishes the one whose subtree has stopped shrinking."""
+
+    name = "resuming"
 
     def __init__(
         self, settings: Settings, view: RegistryView, departures: Departures, *, leads: Callable[[], bool]

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     GUARD = "guard"
     THRESHOLDS = "thresholds"
     CHECK = "check"
+    CHILDREN = "children"
+    """More of its children than it allows have exhausted their restarts."""
     EXIT = "exit"
     OPERATOR = "operator"
     HEARTBEAT = "heartbeat"

@@ -18,7 +18,8 @@ _STRICT_FIELDS = ConfigDict(extra="forbid")
 class RestartPolicy:
     """When and how often a failed instance is started again. Delays and the window are in seconds.
 
-    The n-th delay is `min(max_delay_s, initial_delay_s * multiplier ** (n - 1))`, spread by `jitter` (a fraction).
+    The n-th delay is `min(max_delay_s, initial_delay_s * multiplier ** (n - 1))`, spread by `jitter` (a fraction). Of a
+    Project, `max_failed_children` is how many children may exhaust their restarts before it is `unhealthy`.
     """
 
     __pydantic_config__ = _STRICT_FIELDS
@@ -31,6 +32,7 @@ class RestartPolicy:
     multiplier: Annotated[float, Field(ge=1)] = 2
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
     webhook: str | None = None
+    max_failed_children: Annotated[int, Field(ge=0)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

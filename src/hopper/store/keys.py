@@ -25,6 +25,8 @@ class Keys:
         self.monitor = f"{self.prefix}:monitor"
         self.holds = f"{self.prefix}:holds"
         self.claims = f"{self.prefix}:claims"
+        self.strays = f"{self.prefix}:strays"
+        self.alerts = f"{self.prefix}:alerts"
         self._heartbeat = f"{self.prefix}:heartbeat:"
 
     def record(self, id: str) -> str:
