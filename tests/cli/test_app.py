@@ -15,7 +15,7 @@ from hopper.errors import HopperError, Unavailable
 from servers import RedisServer
 
 COMMANDS = [
-    *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "explain"),
+    *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "guard", "explain"),
     *("watch", "link", "unlink", "state", "rm", "lua"),
 ]
 

@@ -238,7 +238,8 @@ LAMENESS: dict[str, tuple[tuple[str, ...], Callable[[RedisServer], Awaitable[Non
 
 
 @pytest.mark.parametrize(("options", "spoil"), LAMENESS.values(), ids=LAMENESS.keys())
-async def test_detection_is_as_prompt_when(options, spoil, tmp_path):
+async def test_detection_is_as_prompt_when(options, spoil, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOPPER_GUARD_SHARE", "1")  # they all die, and are to be judged
     with RedisServer(tmp_path / "server", options=options) as server:
         settings = Settings(redis_url=server.url, data_dir=tmp_path, port=0)
         async with contextlib.aclosing(InstanceStore(settings)) as store:

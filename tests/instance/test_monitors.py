@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 import pytest
 
 from hopper import InstanceRegistry
@@ -30,10 +29,10 @@ async def test_a_hold_is_in_the_log_and_in_the_holds_while_it_is_in_force(monito
     gate = gated(monkeypatch, monitor._surveillance, "end_hold")
     monitor.pulse.hold("somebody asked for it")
 
-    async def written() -> dict[str, bytes]:
+    async def written() -> dict[str, Any]:
         return (await store.surveillance())[1]
 
-    hold = orjson.loads((await wait_until(written))["hold"])
+    hold = (await wait_until(written))["hold"]
     assert (hold["reason"], hold["monitor"]) == ("somebody asked for it", monitor.id)
     gate.set()
     await wait_until(lambda: no_holds(store))
@@ -71,6 +70,15 @@ async def test_a_hold_that_a_dead_monitor_left_behind_is_ended_by_the_next(setti
     assert [event.type for event in await story.all()] == [EventType.HOLD_STARTED, EventType.HOLD_ENDED]
 
 
+async def test_a_grace_that_began_under_another_leader_ends_too(settings, store, story):
+    async with leading(settings):
+        await registered(store, grace_ms=TTL_MS)
+        await story.until("web", Health.SUSPECT)
+    async with leading(settings):
+        await story.until("web", Health.DOWN, timeout_s=15.0)
+    assert await story.verdicts("web") == ["suspect/grace", "down/lapsed"]
+
+
 # -- callbacks ---------------------------------------------------------------------------------------------------------
 
 
@@ -93,11 +101,14 @@ async def test_slow_callbacks_delay_no_verdict(settings, private_server, tmp_pat
 # -- several monitors --------------------------------------------------------------------------------------------------
 
 
-async def test_two_monitors_write_one_verdict_for_one_lapse_even_while_the_lease_goes_to_and_fro(
-    settings, store, story, client
-):
+async def test_two_monitors_write_one_verdict_for_one_lapse_even_while_the_lease_goes_to_and_fro(new_settings, client):
+    settings = new_settings(guard_share=1)
     ids = [f"web-{number}" for number in range(40)]
-    async with leading(settings) as first:
+    async with (
+        contextlib.aclosing(InstanceStore(settings)) as store,
+        contextlib.aclosing(Story(settings)) as story,
+        leading(settings) as first,
+    ):
         second = Monitor(settings)
         task = asyncio.create_task(second.run())
         await asyncio.gather(*(registered(store, id) for id in ids))

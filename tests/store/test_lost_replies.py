@@ -271,11 +271,13 @@ async def verdict(store: SurveillanceStore) -> Any:
 VERDICTS: dict[str, Watch] = {
     "start_hold": lambda s: s.start_hold(monitor_id=ME, reason="why", since_ms=1),
     "end_hold": lambda s: s.end_hold(monitor_id=ME, reason="why"),
+    "raise_guard": lambda s: s.raise_guard("global", monitor_id=ME, reason="why", evidence={"group": "global"}),
+    "release_guard": lambda s: s.release_guard("global", monitor_id=ME, reason="why"),
     "expire": verdict,
     "recover": lambda s: s.recover(["p"]),
 }
 
-FIRST = {"end_hold": "start_hold", "recover": "expire"}
+FIRST = {"end_hold": "start_hold", "release_guard": "raise_guard", "recover": "expire"}
 """What must have been written for there to be something to write."""
 
 

@@ -45,4 +45,4 @@ async def test_a_snapshot_leaves_out_what_is_removed_meanwhile(store, monkeypatc
 async def test_surveillance_tells_the_leader_and_what_is_in_force(store):
     await store.client.set(store.keys.monitor, "m1", px=60_000)
     await store.client.hset(store.keys.holds, "hold", '{"reason":"stall"}')
-    assert await store.surveillance() == ("m1", {"hold": b'{"reason":"stall"}'})
+    assert await store.surveillance() == ("m1", {"hold": {"reason": "stall"}})

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from hopper.cli.connection import Connection, connected, connection_parameters
 from hopper.cli.exits import MEANINGS, Exit, exit_of, sentence_of
 from hopper.cli.explain import explain
+from hopper.cli.guard import guard
 from hopper.cli.health import health
 from hopper.cli.instances import get, link, register, state, unlink
 from hopper.cli.listing import discover, ls
@@ -30,7 +31,7 @@ from hopper.errors import HopperError
 __all__ = ["app", "main"]
 
 _LONG_RUNNING = (serve, monitor, run)
-_ONE_SHOT = (register, get, ls, discover, tree, health, explain, watch, link, unlink, state, rm, lua)
+_ONE_SHOT = (register, get, ls, discover, tree, health, guard, explain, watch, link, unlink, state, rm, lua)
 
 _EPILOG = "Exit codes:\n\n\b\n" + "\n".join(f"{code}  {meaning}" for code, meaning in MEANINGS.items())
 

@@ -5,15 +5,18 @@ A verdict needs a pulse that was sent after the lapse was noticed and answered i
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import orjson
 import structlog
 
 from hopper.config import Settings
 from hopper.errors import HopperError, NotFound, NotLeader, StaleIncarnation, StoreFault, Unavailable
 from hopper.instance.fleet import Fleet, Watch
+from hopper.instance.group import Group
+from hopper.instance.guards import Guards
 from hopper.instance.pulse import Pulse, local_ms
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import Health
@@ -24,29 +27,54 @@ from hopper.store.surveillance import Lapse, SurveillanceStore
 __all__ = ["FailureDetector"]
 
 _VERDICT_BATCH = 64
+_TOLD = 100
+"""Descendants named in the event of a parent's death."""
 _RETRY_MS = 50.0
 
 
-class FailureDetector:
-    """Watches the fleet while this monitor leads. `run` probes, `judge` gives verdicts; run both as tasks."""
+def _nobody(_: str) -> Iterable[str]:
+    return ()
 
-    def __init__(self, settings: Settings, surveillance: SurveillanceStore) -> None:
+
+class FailureDetector:
+    """Watches the fleet while this monitor leads. `run` probes, `judge` gives verdicts; run both as tasks.
+
+    `descendants` answers the ids below an instance, for the evidence of its death.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        surveillance: SurveillanceStore,
+        *,
+        descendants: Callable[[str], Iterable[str]] = _nobody,
+    ) -> None:
         self.fleet = Fleet(tick_ms=settings.tick_ms)
-        self.pulse: Pulse
-        """Set by the monitor, since each needs the other."""
+        self.guards = Guards(settings, surveillance, self.fleet, on_guard=self._spare, on_release=self._judge_again)
         self._settings = settings
         self._surveillance = surveillance
         self._keys = surveillance.keys
+        self._descendants = descendants
         self._lapsed: deque[Watch] = deque()
         self._recovered: deque[Watch] = deque()
         self._wake = asyncio.Event()
         self._logger = structlog.get_logger().bind(namespace=settings.namespace)
+
+    @property
+    def pulse(self) -> Pulse:
+        """Set by the monitor, since each needs the other."""
+        return self.guards.pulse
+
+    @pulse.setter
+    def pulse(self, pulse: Pulse) -> None:
+        self.guards.pulse = pulse
 
     # -- what is watched -------------------------------------------------------------------------------------------
 
     def begin(self, records: Sequence[Record]) -> None:
         """Watch these instances, each looked at at once: nothing is known of their deadlines."""
         self.end()
+        self.guards.begin()
         now_ms = local_ms()
         for record in records:
             if record.monitored:
@@ -62,6 +90,7 @@ class FailureDetector:
         """Take in one change of the registry."""
         record = event.record
         if record is None:
+            self.guards.take(event)
             return
         if event.type is EventType.DEREGISTERED or not record.monitored:
             self.fleet.drop(record.id)
@@ -146,7 +175,8 @@ class FailureDetector:
 
     def _notice(self, watch: Watch, now_ms: float) -> None:
         """A heartbeat is gone. What is judged already is looked at again later; the others are to be judged."""
-        if watch.is_judged or (self._is_graceful(watch, now_ms) and watch.health is Health.SUSPECT):
+        watch.deadline_ms = min(watch.deadline_ms, now_ms)  # of one whose deadline the former leader knew
+        if watch.is_judged or (watch.health is Health.SUSPECT and self._is_spared(watch, now_ms)):
             self._schedule_next(watch)
             return
         watch.lapse(now_ms)
@@ -190,26 +220,49 @@ class FailureDetector:
                 self._retry(watch, self._settings.recovery_ms if self.pulse.holds.open else _RETRY_MS)
             return
         now_ms = local_ms()
-        ripe: list[tuple[Watch, Lapse]] = []
+        ripe: list[Watch] = []
         for watch in batch:
             owed_ms = self._owed_ms(watch, now_ms)
             if owed_ms > 0:
                 self._retry(watch, min(owed_ms + self._settings.probe_margin_ms, self._settings.recovery_ms))
             else:
-                ripe.append((watch, self._lapse(watch, now_ms)))
-        if not ripe:
-            return
+                ripe.append(watch)
+        if ripe:
+            await self._expire(ripe)
+
+    async def _expire(self, watches: Sequence[Watch]) -> None:
+        """Give verdicts on these, once it is known whether their group is guarded."""
         try:
+            await self.guards.settle(watches)
+            now_ms = local_ms()
+            lapses = [self._lapse(watch, now_ms) for watch in watches]
             answers = await self._surveillance.expire(
-                [lapse for _, lapse in ripe],
+                lapses,
                 monitor_id=self.pulse.monitor_id,
                 expected_ms=int(self.pulse.clock.redis_ms(local_ms())),
             )
-        except HopperError as error:
-            self._give_up([watch for watch, _ in ripe], error)
+        except NotLeader:
+            self.pulse.step_down()
             return
-        for (watch, lapse), answer in zip(ripe, answers, strict=True):
+        except HopperError as error:
+            self._give_up(watches, error)
+            return
+        for watch, lapse, answer in zip(watches, lapses, answers, strict=True):
             self._take_answer(watch, lapse, answer)
+
+    async def _spare(self, group: Group) -> None:
+        """Those of a group that were judged within its last TTL are suspect again: it is guarded now."""
+        since_ms = self.pulse.clock.redis_ms(local_ms()) - group.ttl_ms
+        judged = [watch for watch in self.fleet.members(group) if watch.is_judged and watch.is_silent_since(since_ms)]
+        for start in range(0, len(judged), _VERDICT_BATCH):
+            await self._expire(judged[start : start + _VERDICT_BATCH])
+
+    def _judge_again(self, group: Group) -> None:
+        """A group is guarded no more: look at those of it that were spared."""
+        now_ms = local_ms()
+        for watch in self.fleet.members(group):
+            if watch.health is Health.SUSPECT:
+                self.fleet.wheel.schedule(watch, now_ms)
 
     def _owed_ms(self, watch: Watch, now_ms: float) -> float:
         owed_ms = self.pulse.holds.owed_ms(watch.since_ms, watch.ttl_ms, now_ms)
@@ -218,19 +271,38 @@ class FailureDetector:
     def _is_graceful(self, watch: Watch, now_ms: float) -> bool:
         return now_ms < watch.grace_end_ms and watch.state is not State.STOPPING
 
+    def _is_spared(self, watch: Watch, now_ms: float) -> bool:
+        return watch.group.spared or self._is_graceful(watch, now_ms)
+
     def _lapse(self, watch: Watch, now_ms: float) -> Lapse:
         """The verdict that is due on a lapsed heartbeat."""
         graceful = self._is_graceful(watch, now_ms)
+        reason = Reason.GUARD if watch.group.spared else Reason.GRACE if graceful else Reason.LAPSED
         return Lapse(
             id=watch.id,
             incarnation=watch.incarnation,
-            verdict=(Health.SUSPECT if graceful else Health.DOWN).value,
-            reason=(Reason.GRACE if graceful else Reason.LAPSED).value,
+            verdict=(Health.DOWN if reason is Reason.LAPSED else Health.SUSPECT).value,
+            reason=reason.value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
             lapsed=max(1, watch.group.lapsed(now_ms if watch.lapsed_ms is None else watch.lapsed_ms)),
             group_size=watch.group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
+            details=self._gone_with(watch, now_ms),
         )
+
+    def _gone_with(self, watch: Watch, now_ms: float) -> str:
+        """Evidence: the descendants that are silent since one TTL, the longest around, and how many of how many."""
+        since_ms = self.pulse.clock.redis_ms(now_ms) - watch.group.ttl_ms
+        silent, below = [], 0
+        for id in self._descendants(watch.id):
+            below += 1
+            other = self.fleet.get(id)
+            if other is not None and other.is_silent_since(since_ms):
+                silent.append(id)
+        if not below:
+            return ""
+        told = {"descendants": silent[:_TOLD], "descendants_gone": len(silent), "descendants_total": below}
+        return "," + orjson.dumps(told).decode()[1:-1]
 
     def _take_answer(self, watch: Watch, lapse: Lapse, answer: list[Any] | HopperError) -> None:
         match answer:
@@ -238,6 +310,7 @@ class FailureDetector:
                 if watch.incarnation == lapse.incarnation:
                     watch.verdict_revision = int(revision)
                     watch.turn(Health(verdict))
+                    watch.down_at_ms = redis_ms if watch.health is Health.DOWN else None
                 self._schedule_next(watch)
                 self._logger.info(
                     "detector.verdict", id=watch.id, verdict=verdict, late_ms=redis_ms - lapse.deadline_ms
@@ -257,7 +330,7 @@ class FailureDetector:
     def _schedule_next(self, watch: Watch) -> None:
         """After a verdict: look for a recovery, and be there when the grace ends."""
         after_ms: float = self._settings.recovery_ms
-        if watch.health is Health.SUSPECT:
+        if watch.health is Health.SUSPECT and not watch.group.spared:
             after_ms = min(after_ms, watch.grace_end_ms + self._settings.probe_margin_ms - local_ms())
         self._retry(watch, after_ms)
 

@@ -1,53 +1,19 @@
 """The fleet: what the monitor knows of each instance that must heartbeat. Times are local monotonic milliseconds."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 
+from hopper.instance.group import Group
 from hopper.instance.wheel import Wheel
 from hopper.model.health import ALIVE, Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.state import State
 
-__all__ = ["Fleet", "Group", "Watch"]
+__all__ = ["GLOBAL", "Fleet", "Watch", "group_name"]
 
-
-class Group:
-    """Instances that are likely to lapse together: a Project's Orchestrations, the rest under the Global, orphans."""
-
-    __slots__ = ("_lapsed", "_lapses", "name", "size", "ttl_ms")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.size = 0
-        self.ttl_ms = 0
-        """The largest TTL there has been in the group."""
-        self._lapses: OrderedDict[float, int] = OrderedDict()
-        self._lapsed = 0
-
-    def lapse(self, at_ms: float) -> None:
-        """Count one that lapsed."""
-        self._lapses[at_ms] = self._lapses.get(at_ms, 0) + 1
-        self._lapsed += 1
-
-    def retract(self, at_ms: float) -> None:
-        """Count no more one that lapsed at `at_ms`: it lives after all."""
-        if self._lapses.get(at_ms, 0):
-            self._lapses[at_ms] -= 1
-            self._lapsed -= 1
-
-    def lapsed(self, at_ms: float) -> int:
-        """How many have lapsed with one that did so at `at_ms`: since one TTL before, the largest of the group."""
-        since_ms = at_ms - self.ttl_ms
-        while self._lapses:
-            first_ms, count = self._lapses.popitem(last=False)
-            if first_ms >= since_ms:
-                self._lapses[first_ms] = count
-                self._lapses.move_to_end(first_ms, last=False)
-                break
-            self._lapsed -= count
-        return self._lapsed
+GLOBAL = "global"
+_ORPHANS = "orphans"
 
 
 class Watch:
@@ -55,7 +21,9 @@ class Watch:
 
     __slots__ = (
         "alive",
+        "counted",
         "deadline_ms",
+        "down_at_ms",
         "dropped",
         "evicted_ms",
         "grace_ms",
@@ -75,6 +43,8 @@ class Watch:
         self.id = record.id
         self.key = key
         self.group = group
+        self.counted = record.scope is not Scope.GLOBAL
+        """Whether it is a member of its group: the Global is only spared with those below it."""
         self.tick = -1
         self.dropped = False
         """Whether it is watched no more: whoever still holds it after an await forgets it."""
@@ -83,6 +53,8 @@ class Watch:
         """When the lapse that is not judged yet was noticed."""
         self.evicted_ms = -math.inf
         """When Redis evicted the heartbeat for lack of memory: a hold of this one instance."""
+        self.down_at_ms: int | None = None
+        """When it was judged `down`, by Redis' clock."""
         self.verdict_revision = -1
         """The revision of the last verdict: the log tells of it later, and must not undo what came since."""
         self.take(record)
@@ -95,6 +67,7 @@ class Watch:
         self.state = record.state
         if record.revision > self.verdict_revision:
             self.turn(record.health)
+            self.down_at_ms = record.down_at_ms
 
     def turn(self, health: Health) -> None:
         """Take over another health."""
@@ -103,17 +76,31 @@ class Watch:
         """Whether no verdict stands."""
 
     def lapse(self, at_ms: float) -> None:
-        """Its heartbeat is gone, as was noticed at `at_ms`."""
+        """Its heartbeat is gone, as was noticed at `at_ms`.
+
+        One that is suspect already counts in its group no second time, and one that was about to stop not at all.
+        """
         if self.lapsed_ms is None:
             self.lapsed_ms = at_ms
             self.deadline_ms = min(self.deadline_ms, at_ms)
-            self.group.lapse(at_ms)
+            if self._counts:
+                self.group.lapse(at_ms)
 
     def revive(self) -> None:
         """It heartbeats: a lapse on which there was no verdict never was."""
-        if self.lapsed_ms is not None and self.alive:
+        if self.lapsed_ms is not None and self._counts:
             self.group.retract(self.lapsed_ms)
         self.lapsed_ms = None
+
+    @property
+    def _counts(self) -> bool:
+        return self.counted and self.alive and self.state is not State.STOPPING
+
+    def is_silent_since(self, at_ms: float) -> bool:
+        """Whether its heartbeat is gone, and it was not `down` before `at_ms` of Redis' clock."""
+        if self.health is Health.DOWN:
+            return self.down_at_ms is not None and self.down_at_ms >= at_ms
+        return self.health is Health.SUSPECT or self.lapsed_ms is not None
 
     @property
     def is_judged(self) -> bool:
@@ -138,7 +125,7 @@ class Fleet:
         self.wheel: Wheel[Watch] = Wheel(tick_ms=tick_ms)
         self._tick_ms = tick_ms
         self._watches: dict[str, Watch] = {}
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, Group] = {GLOBAL: Group(GLOBAL)}
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -152,16 +139,15 @@ class Fleet:
 
     def take(self, record: Record, key: str) -> Watch:
         """Watch an instance, or take over what changed; answers its watch, not scheduled if it is new."""
-        group = self._group(record)
+        group = self.group(group_name(record))
         watch = self._watches.get(record.id)
         if watch is None:
             watch = self._watches[record.id] = Watch(record, key, group)
-            group.size += 1
+            self._enter(watch, group)
         elif watch.group is not group:
-            self._leave(watch.group)
-            watch.group = group
-            group.size += 1
-        group.ttl_ms = max(group.ttl_ms, record.ttl_ms)
+            self._leave(watch)
+            self._enter(watch, group)
+        group.last(record.ttl_ms)
         watch.take(record)
         return watch
 
@@ -171,7 +157,7 @@ class Fleet:
         if watch is not None:
             watch.dropped = True
             self.wheel.cancel(watch)
-            self._leave(watch.group)
+            self._leave(watch)
 
     def clear(self) -> None:
         """Watch nobody."""
@@ -179,19 +165,55 @@ class Fleet:
             watch.dropped = True
         self.wheel = Wheel(tick_ms=self._tick_ms)
         self._watches.clear()
-        self._groups.clear()
+        self._groups = {GLOBAL: Group(GLOBAL)}
 
-    def _group(self, record: Record) -> Group:
-        if record.scope is Scope.ORCHESTRATION and record.parent_id is not None:
-            name = f"project:{record.parent_id}"
-        else:
-            name = "orphans" if record.is_orphan else "global"
+    # -- groups ----------------------------------------------------------------------------------------------------
+
+    def group(self, name: str) -> Group:
+        """The group of a name; a new one is empty."""
         group = self._groups.get(name)
         if group is None:
-            group = self._groups[name] = Group(name)
+            outer = None if name == _ORPHANS else self._groups[GLOBAL]
+            group = self._groups[name] = Group(name, outer)
         return group
 
-    def _leave(self, group: Group) -> None:
-        group.size -= 1
-        if not group.size:
+    def guarded(self) -> list[Group]:
+        """The groups that are guarded."""
+        return [group for group in self._groups.values() if group.guarded]
+
+    def members(self, group: Group) -> Iterator[Watch]:
+        """Everyone whose place is in a group, or in one that counts in it; the Global among its descendants."""
+        for watch in self._watches.values():
+            if watch.group is group or (watch.group.outer is group and not watch.group.guarded):
+                yield watch
+
+    def spares(self, record: Record) -> bool:
+        """Whether the group of an instance, or the one around it, is guarded."""
+        group = self._groups.get(group_name(record)) or self._groups[GLOBAL]
+        return group.spared
+
+    def release(self, group: Group) -> None:
+        """Guard a group no longer."""
+        group.release()
+        self._forget(group)
+
+    def _enter(self, watch: Watch, group: Group) -> None:
+        watch.group = group
+        if watch.counted:
+            group.enter()
+
+    def _leave(self, watch: Watch) -> None:
+        if watch.counted:
+            watch.group.leave()
+        self._forget(watch.group)
+
+    def _forget(self, group: Group) -> None:
+        if not group.size and not group.guarded and group.name != GLOBAL:
             self._groups.pop(group.name, None)
+
+
+def group_name(record: Record) -> str:
+    """The group of an instance: `project:ID` of its parent for an Orchestration, `orphans`, else `global`."""
+    if record.scope is Scope.ORCHESTRATION and record.parent_id is not None:
+        return f"project:{record.parent_id}"
+    return _ORPHANS if record.is_orphan else GLOBAL

@@ -13,7 +13,7 @@ from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.store.instances import InstanceStore
 
-__all__ = ["MAX_HEARTBEATS", "HealthReports", "HealthSummary", "InstanceHealth"]
+__all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth"]
 
 MAX_HEARTBEATS = 1000
 _COULD_BE_DEEP_BYTES = 500
@@ -60,8 +60,17 @@ class HealthSummary:
     unreadable: dict[str, str]
     monitor: str | None
     hold: dict[str, Any] | None
-    guards: dict[str, Any] = field(default_factory=dict)
+    guards: dict[str, dict[str, Any]] = field(default_factory=dict)
     redis: str = "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardReport:
+    """Why nobody, or nobody of a group, is judged just now: the evidence of the hold and of each group's guard."""
+
+    hold: dict[str, Any] | None
+    guards: dict[str, dict[str, Any]]
+    monitor: str | None
 
 
 class HealthReports:
@@ -75,12 +84,10 @@ class HealthReports:
         """Counts by health, scope and state, who monitors, and the hold; from the view alone while Redis is away."""
         replica = self._view.replica
         monitor: str | None = None
-        hold, guards, redis = replica.hold, {}, "ok"
+        hold, guards, redis = replica.hold, replica.guards, "ok"
         try:
-            monitor, holds = await self._store.surveillance()
-            decoded = {name: _decoded(value) for name, value in holds.items()}
-            hold = decoded.pop("hold", None)
-            guards = decoded
+            monitor, guards = await self._store.surveillance()
+            hold = guards.pop("hold", None)
         except Unavailable as error:
             redis = str(error)
         counts = replica.health_counts()
@@ -110,6 +117,11 @@ class HealthReports:
             redis=redis,
         )
 
+    async def guard(self) -> GuardReport:
+        """The hold and the guards in force, as they stand in Redis. Raises `Unavailable` where it is away."""
+        monitor, guards = await self._store.surveillance()
+        return GuardReport(hold=guards.pop("hold", None), guards=guards, monitor=monitor)
+
     async def instance(self, id: str) -> InstanceHealth:
         """One instance with its metrics and the time left to it. Raises `NotFound`."""
         record = self._view.replica.records.get(id)
@@ -129,13 +141,6 @@ class HealthReports:
         except Unavailable:
             return [replace(_report(record, None), heartbeat=None) for record in asked]
         return [_report(record, value) for record, value in zip(asked, values, strict=True)]
-
-
-def _decoded(value: bytes) -> Any:
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return {"reason": value.decode(errors="replace")}
 
 
 def _metrics(value: bytes) -> Metrics:

@@ -40,7 +40,11 @@ class Monitor:
         self._surveillance = SurveillanceStore(settings)
         self._log = ChangeLog(settings)
         self.view = RegistryView(settings, self._store, self._log)
-        self.detector = FailureDetector(settings, self._surveillance)
+        self.detector = FailureDetector(
+            settings,
+            self._surveillance,
+            descendants=lambda top: (record.id for record in self.view.replica.descendants(top)),
+        )
         self.pulse = Pulse(
             settings,
             self._store,
@@ -73,6 +77,7 @@ class Monitor:
                 tasks.create_task(self._keep("pulse", self.pulse.run))
                 tasks.create_task(self._keep("detector", self.detector.run))
                 tasks.create_task(self._keep("judge", self.detector.judge))
+                tasks.create_task(self._keep("guards", self.detector.guards.run))
                 tasks.create_task(self._keep("notifications", self._notifications))
                 for duty in self._duties:
                     tasks.create_task(self._keep(duty.name, duty.run))

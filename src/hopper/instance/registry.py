@@ -12,9 +12,9 @@ from hopper.instance.callbacks import Callback
 from hopper.instance.health import HealthReports, HealthSummary, InstanceHealth
 from hopper.instance.history import History, Story
 from hopper.instance.lifecycle import Lifecycle
+from hopper.instance.operations import RegistryOperations
 from hopper.instance.relationships import Relationships, require
 from hopper.instance.replica import Replica
-from hopper.instance.service import RegistryService
 from hopper.instance.topology import Topology, topology
 from hopper.instance.watching import watch
 from hopper.model.children import ChildrenMode
@@ -51,7 +51,7 @@ class _Get:
         return owner.shared if instance is None else instance.lookup
 
 
-class InstanceRegistry(RegistryService):
+class InstanceRegistry(RegistryOperations):
     """Every instance of a namespace, read from memory and changed in Redis.
 
     Use it with `async with`, or await it and call `aclose` at the end; entering twice is counted. Reads take

@@ -45,6 +45,9 @@ class Replica:
         self.records: dict[str, Record] = {}
         self.global_id: str | None = None
         self.hold: dict[str, Any] | None = None
+        """The evidence of the hold in force."""
+        self.guards: dict[str, dict[str, Any]] = {}
+        """The evidence of each guard in force, by its group."""
         self.unreadable: dict[str, str] = {}
         """Ids whose record in Redis could not be read when the replica was loaded, and why."""
         self._json: dict[str, bytes] = {}
@@ -99,6 +102,10 @@ class Replica:
             self.hold = dict(event.evidence)
         elif event.type is EventType.HOLD_ENDED:
             self.hold = None
+        elif event.type is EventType.GUARD_RAISED:
+            self.guards[str(event.evidence.get("group"))] = dict(event.evidence)
+        elif event.type is EventType.GUARD_RELEASED:
+            self.guards.pop(str(event.evidence.get("group")), None)
         self.revision = event.revision
 
     def settle(self) -> None:

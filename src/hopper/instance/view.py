@@ -6,9 +6,7 @@ import heapq
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
-import orjson
 import structlog
 
 from hopper.config import Settings
@@ -207,7 +205,8 @@ class RegistryView:
         async for records in self._store.snapshot(unreadable=fresh.unreadable):
             for record in records:
                 fresh.put(record)
-        fresh.hold = await self._hold()
+        _, fresh.guards = await self._store.surveillance()
+        fresh.hold = fresh.guards.pop("hold", None)
         target = await self._store.position()
         if target.epoch != position.epoch:
             raise Unavailable(f"the epoch became {target.epoch!r} while that of {position.epoch!r} was loaded")
@@ -235,13 +234,6 @@ class RegistryView:
             return next(iter(await self._log.between(revision, revision)), None)
         except StoreFault:
             return None
-
-    async def _hold(self) -> dict[str, Any] | None:
-        _, holds = await self._store.surveillance()
-        try:
-            return orjson.loads(holds["hold"]) if "hold" in holds else None
-        except orjson.JSONDecodeError:
-            return {"reason": holds["hold"].decode(errors="replace")}
 
     def _heard(self) -> None:
         self._following = True

@@ -16,6 +16,7 @@ _FATES = {
     ChildrenMode.CASCADE: "all below it goes first",
     ChildrenMode.REPARENT: "its children move to '{}'",
 }
+_SPARED = {"grace": "; it is in its grace", "guard": "; its group is guarded, since so many lapsed together"}
 
 
 def moment(at_ms: int) -> str:
@@ -82,8 +83,9 @@ def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
     lapsed, size = evidence.get("lapsed", 1), evidence.get("group_size", 0)
     if lapsed > 1:
         words.append(f"with {lapsed - 1} more of the {size} in its group")
-    suffix = "" if reason == "lapsed" else f" [{reason}]"
-    return " ".join(words) + suffix
+    if evidence.get("descendants_total"):
+        words.append(f"and {evidence['descendants_gone']} of the {evidence['descendants_total']} below it were too")
+    return " ".join(words) + _SPARED.get(reason, "" if reason == "lapsed" else f" [{reason}]")
 
 
 def _shown(value: Any) -> str:

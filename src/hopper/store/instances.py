@@ -262,6 +262,15 @@ class InstanceStore(LinkWriter):
         )
         return int(revision)
 
+    async def release_guard(self, group: str, *, reason: str = "", actor: str = "") -> bool:
+        """Release the guard of a group by hand; whether there was one. Idempotent."""
+        _, released = await self._write(
+            "release_guard",
+            keys={"holds": self.keys.holds, "monitor": self.keys.monitor},
+            arguments={"monitor_id": "", "group": group, "reason": reason, "actor": actor},
+        )
+        return bool(released)
+
     async def heartbeat(self, id: str, *, ttl_ms: int, value: bytes = b"") -> int:
         """One heartbeat, as an instance writes it: SETEX of its key. Unconditional, and therefore repeatable.
 

@@ -13,13 +13,14 @@ import redis.asyncio
 
 from hopper.config import Settings
 from hopper.errors import StoreFault
+from hopper.model.evidence import decode_evidence
 from hopper.model.record import Record
 from hopper.store.client import command_client
 from hopper.store.faults import convert, reading
 from hopper.store.keys import Keys
 from hopper.store.scripts import script
 
-__all__ = ["Position", "RecordReader", "readable"]
+__all__ = ["Position", "RecordReader", "decode_holds", "readable"]
 
 _READ_BATCH = 500
 
@@ -100,13 +101,13 @@ class RecordReader:
                 value, left_ms = await pipe.execute()
         return value, left_ms
 
-    async def surveillance(self) -> tuple[str | None, dict[str, bytes]]:
-        """Who leads the monitoring, None where nobody does, and the hold and guards in force as JSON."""
+    async def surveillance(self) -> tuple[str | None, dict[str, dict[str, Any]]]:
+        """Who leads the monitoring, None where nobody does; and the evidence of `hold` and of each group's guard."""
         with reading():
             async with self.client.pipeline(transaction=False) as pipe:
                 pipe.get(self.keys.monitor).hgetall(self.keys.holds)
                 monitor, holds = await pipe.execute()
-        return monitor.decode() if monitor else None, {name.decode(): value for name, value in holds.items()}
+        return monitor.decode() if monitor else None, decode_holds(holds)
 
     async def lease(self) -> tuple[str | None, int]:
         """Who leads the monitoring, None where nobody does, and for how many milliseconds more without a pulse."""
@@ -181,6 +182,11 @@ class RecordReader:
                 raise
             unreadable[id] = str(fault)
             return None
+
+
+def decode_holds(holds: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
+    """What stands in the hash of hold and guards, each by its name."""
+    return {name.decode(errors="replace"): decode_evidence(value) for name, value in holds.items()}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import redis.asyncio
 import redis.exceptions
 
@@ -13,6 +14,7 @@ from hopper.errors import HopperError, Unavailable
 from hopper.store.client import ConnectCount, command_client, database_of, subscriber_client
 from hopper.store.faults import border, convert
 from hopper.store.keys import Keys
+from hopper.store.reading import decode_holds
 from hopper.store.scripts import script
 
 __all__ = ["Lapse", "PulseAnswer", "SurveillanceStore"]
@@ -33,7 +35,10 @@ class PulseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Lapse:
-    """What `expire` needs to know of one lapsed heartbeat. Times are milliseconds of Redis' clock."""
+    """What `expire` needs to know of one lapsed heartbeat. Times are milliseconds of Redis' clock.
+
+    `details` are further members of the evidence, as JSON and each after a comma.
+    """
 
     id: str
     incarnation: int
@@ -43,6 +48,7 @@ class Lapse:
     lapsed: int
     group_size: int
     tolerance_ms: int
+    details: str = ""
 
 
 class SurveillanceStore:
@@ -128,6 +134,7 @@ class SurveillanceStore:
                 "deadline_ms": lapse.deadline_ms,
                 "lapsed": lapse.lapsed,
                 "group_size": lapse.group_size,
+                "details": lapse.details,
                 "expected_ms": expected_ms,
                 "tolerance_ms": lapse.tolerance_ms,
                 "monitor_id": monitor_id,
@@ -152,6 +159,22 @@ class SurveillanceStore:
     async def end_hold(self, *, monitor_id: str, reason: str) -> None:
         """Log that the hold has ended. Idempotent."""
         await self._hold("end_hold", {"monitor_id": monitor_id, "reason": reason})
+
+    async def raise_guard(self, group: str, *, monitor_id: str, reason: str, evidence: dict[str, Any]) -> None:
+        """Log that a group is guarded. Idempotent while it is."""
+        told = {"monitor_id": monitor_id, "group": group, "reason": reason, "evidence": orjson.dumps(evidence)}
+        await self._hold("raise_guard", told)
+
+    async def release_guard(self, group: str, *, monitor_id: str, reason: str) -> None:
+        """Log that a group is guarded no longer. Idempotent."""
+        told = {"monitor_id": monitor_id, "group": group, "reason": reason, "actor": "monitor"}
+        await self._hold("release_guard", told)
+
+    async def guards(self) -> dict[str, dict[str, Any]]:
+        """The guards in force, by group, each with its evidence."""
+        with border():
+            holds = await self._client.hgetall(self.keys.holds)
+        return {name: evidence for name, evidence in decode_holds(holds).items() if name != "hold"}
 
     async def _hold(self, name: str, arguments: dict[str, Any]) -> None:
         with border():

@@ -10,6 +10,7 @@ from starlette.routing import Mount, Route
 from hopper.api.answers import answer, freshness, list_answer
 from hopper.api.queries import FILTERS, PAGING, Query
 from hopper.api.routes.bulk import BulkRoutes
+from hopper.api.routes.guard import GuardRoutes
 from hopper.api.routes.history import HistoryRoutes
 from hopper.api.routes.instances import InstanceRoutes
 from hopper.errors import Invalid, Unavailable
@@ -41,6 +42,7 @@ class RegistryRoutes:
                     *InstanceRoutes(self._registry).routes(),
                     *BulkRoutes(self._registry).routes(),
                     *HistoryRoutes(self._registry).routes(),
+                    *GuardRoutes(self._registry).routes(),
                     Route("/discover", self.discover, methods=["GET"]),
                     Route("/health", self.health, methods=["GET"]),
                     Route("/topology", self.topology, methods=["GET"]),

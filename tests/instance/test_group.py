@@ -1,0 +1,66 @@
+"""Groups: who counts where, and what a guard takes out of the group around."""
+
+from hopper.instance.group import Group
+
+
+def family(sizes: tuple[int, ...] = (3, 2)) -> tuple[Group, list[Group]]:
+    """The Global's group and those of its Projects, with so many members each."""
+    outer = Group("global")
+    projects = [Group(f"project:{number}", outer) for number in range(len(sizes))]
+    for group, size in zip(projects, sizes, strict=True):
+        group.last(3_000)
+        for _ in range(size):
+            group.enter()
+    return outer, projects
+
+
+def test_a_group_counts_the_lapses_within_its_largest_ttl():
+    group = Group("project:web")
+    group.ttl_ms = 3_000
+    for at_ms in (0.0, 1_000.0, 1_000.0, 3_500.0):
+        group.lapse(at_ms)
+    assert group.lapsed(3_000) == 4
+    assert group.lapsed(3_999) == 3
+    assert group.lapsed(4_001) == 1
+    assert group.lapsed(10_000) == 0
+
+
+def test_the_members_of_a_project_count_in_the_group_around_it_too():
+    outer, (web, shop) = family()
+    web.lapse(100)
+    shop.lapse(200)
+    shop.leave()
+    assert (outer.size, outer.ttl_ms, outer.lapsed(1_000)) == (4, 3_000, 2)
+    shop.retract(200)
+    assert (outer.lapsed(1_000), shop.lapsed(1_000), web.lapsed(1_000)) == (1, 0, 1)
+
+
+def test_a_guarded_project_burdens_the_group_around_it_no_more():
+    outer, (web, shop) = family()
+    web.lapse(100)
+    shop.lapse(100)
+    web.guard()
+    web.guard()
+    assert (outer.size, outer.lapsed(1_000)) == (2, 1)
+    web.lapse(200)
+    web.enter()
+    web.leave()
+    assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000)) == (2, 1, 2)
+    assert (web.spared, shop.spared, outer.spared) == (True, False, False)
+
+
+def test_after_the_release_it_counts_there_again_but_for_those_who_lapsed():
+    outer, (web, _) = family()
+    web.lapse(100)
+    web.guard()
+    web.release()
+    web.release()
+    assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000), web.spared) == (5, 0, 0, False)
+    web.lapse(300)
+    assert (outer.lapsed(1_000), web.lapsed(1_000)) == (1, 1)
+
+
+def test_a_guard_around_spares_every_project_below_it():
+    outer, (web, shop) = family()
+    outer.guard()
+    assert (web.spared, shop.spared, web.guarded) == (True, True, False)

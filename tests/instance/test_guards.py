@@ -1,0 +1,251 @@
+"""Guards: many of a group that lapse together are suspect, and others are judged as always."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from hopper import InstanceRegistry
+from hopper.config import Settings
+from hopper.errors import Invalid, Unavailable
+from hopper.instance.monitor import Monitor
+from hopper.model.event import Event, EventType
+from hopper.model.health import Health
+from hopper.model.spec import parse_spec
+from hopper.model.state import Verb
+from hopper.store.instances import InstanceStore
+from hopper.store.surveillance import SurveillanceStore
+from instance.lapses import TTL_MS, Story, leading
+from waiting import wait_until
+
+LIVES_MS = 9_900
+"""Just below ten TTLs, above which a heartbeat would be cut."""
+
+
+async def populate(store: InstanceStore, sizes: dict[str, int], **values: Any) -> None:
+    """A Global over Projects with so many Orchestrations each, all with one heartbeat for a long time."""
+    specs = [{"scope": "global", "id": "g"}]
+    specs += [{"scope": "project", "id": project, "parent_id": "g"} for project in sizes]
+    specs += [
+        {"scope": "orchestration", "id": f"{project}-{number}", "parent_id": project}
+        for project, size in sizes.items()
+        for number in range(size)
+    ]
+    await store.register_many([parse_spec({"ttl_ms": TTL_MS, **values, **fields}) for fields in specs])
+    await beat(store, [fields["id"] for fields in specs])
+
+
+async def beat(store: InstanceStore, ids: Sequence[str], *, for_ms: int = LIVES_MS) -> None:
+    async with store.client.pipeline(transaction=False) as pipe:
+        for id in ids:
+            pipe.set(store.keys.heartbeat(id), "{}", px=for_ms)
+        await pipe.execute()
+
+
+async def fall_silent(store: InstanceStore, ids: Sequence[str]) -> None:
+    """The last heartbeats of these end a little later, one after the other; each is looked at when its TTL is over."""
+    async with store.client.pipeline(transaction=False) as pipe:
+        for number, id in enumerate(ids):
+            pipe.set(store.keys.heartbeat(id), "{}", px=1 + 3 * number)
+        await pipe.execute()
+
+
+async def healths(store: InstanceStore, ids: Sequence[str]) -> set[Health]:
+    records = [await store.read(id) for id in ids]
+    return {record.health for record in records if record is not None}
+
+
+def all_are(store: InstanceStore, ids: Sequence[str], health: Health) -> Callable[[], Awaitable[bool]]:
+    async def are() -> bool:
+        return await healths(store, ids) == {health}
+
+    return are
+
+
+async def guard_events(story: Story) -> list[Event]:
+    return [event for event in await story.all() if event.type in {EventType.GUARD_RAISED, EventType.GUARD_RELEASED}]
+
+
+@pytest.fixture
+def settings(new_settings: Callable[..., Settings]) -> Settings:
+    return new_settings(guard_ttls=60)
+
+
+STRUCK = [f"p0-{number}" for number in range(60)]
+ELSEWHERE = [f"p{1 + number % 3}-{number}" for number in range(10)]
+SIZES = {"p0": 110, "p1": 60, "p2": 60, "p3": 66}
+"""With the Projects and the Global: 301 instances."""
+
+
+@pytest.fixture
+async def struck(settings: Settings, monitor: Monitor, store: InstanceStore) -> InstanceStore:
+    """Sixty of one Project and ten of the others have fallen silent together, and the guard stands."""
+    await populate(store, SIZES)
+    await asyncio.sleep(TTL_MS / 1000)  # each has been probed once, and its new deadline is known
+    await fall_silent(store, [*STRUCK, *ELSEWHERE])
+    await wait_until(all_are(store, STRUCK, Health.SUSPECT), 15.0)
+    return store
+
+
+async def test_a_project_of_which_many_lapse_is_guarded_alone_and_deaths_elsewhere_are_judged(struck, story):
+    await wait_until(all_are(struck, ELSEWHERE, Health.DOWN))
+    (raised,) = await guard_events(story)
+    assert raised.type is EventType.GUARD_RAISED
+    assert raised.id is None
+    figures = {name: raised.evidence[name] for name in ("group", "group_size", "ttl_ms")}
+    assert figures == {"group": "project:p0", "group_size": 110, "ttl_ms": TTL_MS}
+    assert 17 <= raised.evidence["lapsed"] <= 60
+    assert raised.reason == f"{raised.evidence['lapsed']} of 110 lapsed within 1 s, over 15%"
+    assert raised.evidence["until_ms"] - raised.evidence["since_ms"] == 60 * TTL_MS
+    for event in [event for event in await story.all() if event.id in STRUCK and event.reason == "guard"]:
+        assert event.record is not None
+        assert (event.record.health, event.record.down_at_ms) == (Health.SUSPECT, None)
+    alive = [f"p0-{number}" for number in range(60, 110)]
+    assert await healths(struck, alive) == {Health.HEALTHY}
+
+
+async def test_a_guard_is_released_once_enough_heartbeat_again(struck, story):
+    await beat(struck, STRUCK[:-4])
+
+    async def released() -> Event | None:
+        return next((event for event in await guard_events(story) if event.type is EventType.GUARD_RELEASED), None)
+
+    event = await wait_until(released)
+    assert event.evidence["group"] == "project:p0"
+    assert event.reason.endswith("of 110 are still silent")
+    assert int(event.reason.split()[0]) <= 110 * 0.15 / 2
+    await wait_until(all_are(struck, STRUCK[:-4], Health.HEALTHY))
+    await wait_until(all_are(struck, STRUCK[-4:], Health.DOWN))
+    assert (await struck.surveillance())[1] == {}
+
+
+async def test_a_guard_released_by_hand_lets_the_silent_be_judged_and_does_not_rise_again(struck, story, settings):
+    async with InstanceRegistry(settings) as registry:
+        assert set((await registry.guard()).guards) == {"project:p0"}
+        assert (await registry.health()).guards["project:p0"]["group_size"] == 110
+        assert await registry.release_guard("project:p0", actor="somebody") == ["project:p0"]
+        assert await registry.release_guard("project:p0", actor="somebody") == []
+        assert await registry.release_guard() == []
+    await wait_until(all_are(struck, STRUCK, Health.DOWN))
+    raised, released = await guard_events(story)
+    assert (released.reason, released.actor, released.evidence) == ("operator", "somebody", raised.evidence)
+
+
+async def test_the_next_leader_goes_on_with_the_guards_of_the_last(settings, store, story):
+    ids = [f"p0-{number}" for number in range(25)]
+    async with leading(settings):
+        await populate(store, {"p0": 25})
+        await fall_silent(store, ids)
+        await wait_until(all_are(store, ids, Health.SUSPECT))
+    async with leading(settings) as monitor:
+        await wait_until(monitor.detector.fleet.guarded)
+        await asyncio.sleep(2 * TTL_MS / 1000)  # whoever was to be judged for the hold's sake has been by now
+        assert await healths(store, ids) == {Health.SUSPECT}
+        assert len(await guard_events(story)) == 1
+        await store.release_guard("project:p0")
+        await wait_until(all_are(store, ids, Health.DOWN))
+
+
+async def test_what_a_leader_had_judged_when_it_died_raising_a_guard_is_suspect_again(settings, store, story):
+    ids = ["p0-0", "p0-1"]
+    slow = {"scope": "orchestration", "id": "slow", "parent_id": "p0", "ttl_ms": 60_000}
+    async with leading(settings):
+        await populate(store, {"p0": 25})
+        await store.register(parse_spec(slow))
+        await fall_silent(store, ids)
+        await wait_until(all_are(store, ids, Health.DOWN))
+    async with aclosing(SurveillanceStore(settings)) as dead:
+        now_ms = (await dead.pulse("dead")).now_ms
+        evidence = {"group": "project:p0", "since_ms": now_ms, "until_ms": now_ms + 60_000, "ttl_ms": 60_000}
+        await dead.raise_guard("project:p0", monitor_id="dead", reason="why", evidence=evidence)
+        await dead.resign("dead")
+    async with leading(settings):
+        await wait_until(all_are(store, ids, Health.SUSPECT))
+    assert [await story.verdicts(id) for id in ids] == [["down/lapsed", "suspect/guard"]] * 2
+
+
+@pytest.mark.parametrize(("count", "dead"), [(19, 19), (40, 6)], ids=["a small group", "15 %"])
+async def test_a_group_that_is_small_or_of_which_few_lapse_is_not_guarded(count, dead, monitor, store, story):
+    await populate(store, {"p0": count, "p1": 110})
+    ids = [f"p0-{number}" for number in range(dead)]
+    await fall_silent(store, ids)
+    await wait_until(all_are(store, ids, Health.DOWN))
+    assert await guard_events(story) == []
+
+
+async def test_small_projects_that_lapse_together_raise_the_guard_of_the_global_and_its_projects_too(
+    monitor, store, story
+):
+    await populate(store, {f"p{number}": 4 for number in range(6)})
+    ids = [f"p{number}-{other}" for number in range(6) for other in range(4)] + [f"p{number}" for number in range(6)]
+    await fall_silent(store, [*ids, "g"])
+    await wait_until(all_are(store, [*ids, "g"], Health.SUSPECT))
+    (raised,) = await guard_events(story)
+    assert (raised.evidence["group"], raised.evidence["group_size"]) == ("global", 30)
+
+
+async def test_a_guard_ends_after_some_ttls_and_the_silent_are_judged(new_settings, store):
+    settings = new_settings(guard_ttls=1.5)
+    async with aclosing(InstanceStore(settings)) as store, aclosing(Story(settings)) as story:
+        await store.open()
+        async with leading(settings):
+            await populate(store, {"p0": 25})
+            ids = [f"p0-{number}" for number in range(25)]
+            await fall_silent(store, ids)
+            await wait_until(all_are(store, ids, Health.SUSPECT))
+            await wait_until(all_are(store, ids, Health.DOWN))
+            raised, released = await guard_events(story)
+    assert released.reason == "it has stood for 1.5 TTLs"
+    assert 1.5 * TTL_MS <= released.at_ms - raised.at_ms < 1.5 * TTL_MS + 1_500
+
+
+async def test_instances_that_were_about_to_stop_raise_no_guard(monitor, store, story):
+    await populate(store, {"p0": 25}, ephemeral=False)
+    ids = [f"p0-{number}" for number in range(12)]
+    for id in ids:
+        await store.transition(id, Verb.STOP)
+    await fall_silent(store, ids)
+    await wait_until(all_are(store, ids, Health.UNKNOWN))
+    assert await guard_events(story) == []
+
+
+async def test_the_event_of_a_parents_death_names_the_descendants_that_went_with_it(monitor, store, story):
+    await populate(store, {"p0": 5})
+    gone = ["p0-1", "p0-3"]
+    await fall_silent(store, gone)
+    await wait_until(all_are(store, gone, Health.DOWN))
+    await fall_silent(store, ["p0"])
+    event = await story.until("p0", Health.DOWN)
+    assert sorted(event.evidence["descendants"]) == gone
+    assert (event.evidence["descendants_gone"], event.evidence["descendants_total"]) == (2, 5)
+    (child,) = [event for event in await story.of("p0-1") if event.type is EventType.HEALTH_CHANGED]
+    assert "descendants" not in child.evidence
+
+
+async def test_what_is_no_group_is_named_as_a_bad_value(settings):
+    async with InstanceRegistry(settings) as registry:
+        with pytest.raises(Invalid, match="group is 'hold', not global, orphans or project:ID"):
+            await registry.release_guard("hold")
+
+
+async def test_while_it_is_not_known_which_guards_stand_nobody_is_judged(settings, store, story, monkeypatch):
+    known = asyncio.Event()
+    original = SurveillanceStore.guards
+
+    async def away(self: SurveillanceStore) -> Any:
+        if not known.is_set():
+            raise Unavailable("Redis is away: a test says so", outcome="not-applied")
+        return await original(self)
+
+    monkeypatch.setattr(SurveillanceStore, "guards", away)
+    async with leading(settings) as monitor:
+        await populate(store, {"p0": 2})
+        assert monitor.detector.guards.spares(await store.read("p0-0"))
+        await fall_silent(store, ["p0-0"])
+        await asyncio.sleep(2 * TTL_MS / 1000)
+        assert await healths(store, ["p0-0"]) == {Health.HEALTHY}
+        known.set()
+        await wait_until(all_are(store, ["p0-0"], Health.DOWN))
+        assert not monitor.detector.guards.spares(await store.read("p0-1"))
