@@ -44,6 +44,11 @@ class Proxy:
         for writer in self._open:
             writer.close()
 
+    def retarget(self, port: int) -> None:
+        """Forward to another server from now on; connections to the old one are cut."""
+        self._target = port
+        self.cut()
+
     async def refuse(self) -> None:
         """Accept no connection any more, and close those there are."""
         if self._server is not None:
@@ -67,17 +72,20 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError):
-            back, forth = await asyncio.open_connection("127.0.0.1", self._target)
-            self._open |= {writer, forth}
-            try:
+        self._open.add(writer)
+        ends = [writer]
+        try:
+            with contextlib.suppress(OSError):
+                back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+                ends.append(forth)
+                self._open.add(forth)
                 await self._forward(reader, writer, back, forth)
-            finally:
-                self._open -= {writer, forth}
-                for end in (writer, forth):
-                    end.close()
-                    with contextlib.suppress(OSError):
-                        await end.wait_closed()
+        finally:
+            self._open.difference_update(ends)
+            for end in ends:
+                end.close()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
 
     async def _forward(
         self,

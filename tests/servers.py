@@ -76,11 +76,13 @@ class RedisServer:
         append_only: bool = False,
         port: int | None = None,
         options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.which = which
         self.append_only = append_only
         self.options = tuple(options)
+        self._environment = dict(environment or {})
         self.port = port or free_port()
         self._chooses_port = port is None
         self._guardian: subprocess.Popen[bytes] | None = None
@@ -154,6 +156,7 @@ class RedisServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            env=os.environ | self._environment,
         )
         self._guardian = guardian
         assert guardian.stdout is not None

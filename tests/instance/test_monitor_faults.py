@@ -7,10 +7,8 @@ real processes. `HOPPER_TEST_LONG=1` runs ten rounds with TTLs of 3 s and faults
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 import structlog
@@ -18,150 +16,16 @@ import structlog
 from effort import LONG
 from fleet import BeatingFleet, register_fleet
 from hopper.config import Settings
-from hopper.model.event import Event, EventType
-from hopper.model.health import Health
+from hopper.model.event import EventType
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.store.instances import InstanceStore
-from hopper.store.log import ChangeLog
+from instance.faults import BEFORE, DURING, FAULTS, LIMIT_MS, Stage, events_of, played
 from run_monitor import MonitorProcess
 from servers import RedisServer, installed
 from waiting import wait_until
 
 ROUNDS = 10 if LONG else 1
-COUNT = 300
-TTL_MS = 3_000 if LONG else 2_000
-SCALE = TTL_MS / 3_000
-LIMIT_MS = 2 * TTL_MS if LONG else 2 * TTL_MS + 1_000
-"""How long after a fault the dead may pass for alive. A lease (2 s) and a TTL of working Redis do not scale with it."""
-BEFORE, DURING = "stops-before", "stops-during"
-
-
-@dataclass
-class Stage:
-    """One fault's server, monitors and fleet, and what came of it."""
-
-    server: RedisServer
-    settings: Settings
-    monitors: list[MonitorProcess]
-    fleet: BeatingFleet
-    store: InstanceStore
-    stopped: dict[str, float] = field(default_factory=dict)
-    began_ms: float = 0.0
-    ended_ms: float = 0.0
-    events: list[Event] = field(default_factory=list)
-
-    def silence(self, id: str) -> None:
-        """Let one instance really stop."""
-        self.stopped[id] = time.time() * 1000
-        self.fleet.stop_beating(id)
-
-    def down(self) -> dict[str, float]:
-        """Who went down, and when by Redis' clock."""
-        return {
-            str(event.id): event.at_ms
-            for event in self.events
-            if event.type is EventType.HEALTH_CHANGED and event.record and event.record.health is Health.DOWN
-        }
-
-    def of_type(self, kind: EventType) -> list[Event]:
-        return [event for event in self.events if event.type is kind]
-
-
-async def stall(stage: Stage, seconds: float, *, meanwhile: Callable[[], object] = lambda: None) -> None:
-    """Freeze Redis; the second instance stops, and `meanwhile` happens, in the middle of it."""
-    stage.server.pause()
-    await asyncio.sleep(seconds / 2)
-    if DURING not in stage.stopped:
-        stage.silence(DURING)
-    meanwhile()
-    await asyncio.sleep(seconds / 2)
-    stage.server.resume()
-
-
-async def freeze(stage: Stage) -> None:
-    await stall(stage, 5 * SCALE)
-
-
-async def freeze_and_kill_the_leader(stage: Stage) -> None:
-    leader = stage.monitors[0]
-    assert await leader.leads(stage.store)
-    await stall(stage, 5 * SCALE, meanwhile=leader.kill)
-
-
-async def refuse_writes(stage: Stage) -> None:
-    with stage.server.connect() as direct:
-        direct.config_set("maxmemory-policy", "noeviction")
-        direct.config_set("maxmemory", "1")
-        await asyncio.sleep(4 * SCALE)
-        stage.silence(DURING)
-        await asyncio.sleep(4 * SCALE)
-        direct.config_set("maxmemory", "0")
-
-
-async def kill_redis(stage: Stage) -> None:
-    await asyncio.to_thread(stage.server.kill)
-    await asyncio.sleep(4 * SCALE)
-    stage.silence(DURING)
-    await asyncio.sleep(4 * SCALE)
-    await asyncio.to_thread(stage.server.restart)
-    await stage.store.client.connection_pool.disconnect()
-
-
-async def stall_again_and_again(stage: Stage) -> None:
-    for _ in range(6 if LONG else 3):
-        await stall(stage, 1.2)
-        await asyncio.sleep(8.8 if LONG else 2.8)
-    await stall(stage, 1.2)
-
-
-FAULTS: dict[str, tuple[int, Callable[[Stage], Awaitable[None]]]] = {
-    "redis stands still": (1, freeze),
-    "redis stands still and the leader dies": (2, freeze_and_kill_the_leader),
-    "redis refuses writes": (1, refuse_writes),
-    "redis is killed and comes back from its file": (1, kill_redis),
-    "redis stands still again and again": (1, stall_again_and_again),
-}
-
-
-@contextlib.asynccontextmanager
-async def staged(directory: Path, *, which: str, monitors: int) -> AsyncIterator[Stage]:
-    """A server, its monitors, the first of which leads, and a fleet that heartbeats."""
-    async with contextlib.AsyncExitStack() as stack:
-        server = stack.enter_context(RedisServer(directory / "server", which=which, append_only=True))
-        settings = Settings(redis_url=server.url, data_dir=directory, port=0)
-        store = await stack.enter_async_context(contextlib.aclosing(InstanceStore(settings)))
-        await store.open()
-        processes = []
-        for number in range(monitors):
-            process = stack.enter_context(MonitorProcess(settings, log=directory / f"monitor-{number}.log"))
-            if not processes:
-                await process.until_settled(store)
-            processes.append(process)
-        ids = [f"web-{number}" for number in range(COUNT - 2)] + [BEFORE, DURING]
-        fleet = stack.enter_context(BeatingFleet(settings, ids, ttl_ms=TTL_MS))
-        await register_fleet(store, ids, ttl_ms=TTL_MS)
-        yield Stage(server, settings, processes, fleet, store)
-
-
-async def played(directory: Path, *, which: str, monitors: int, fault: Callable[[Stage], Awaitable[None]]) -> Stage:
-    """Let one fault happen, and watch for two TTLs and a little what comes of it."""
-    async with staged(directory, which=which, monitors=monitors) as stage:
-        await asyncio.sleep(TTL_MS / 1000 if LONG else 0.5)
-        stage.silence(BEFORE)
-        stage.began_ms = time.time() * 1000
-        await fault(stage)
-        stage.ended_ms = time.time() * 1000
-        await asyncio.sleep(LIMIT_MS / 1000 + 0.5)
-        await wait_until(lambda: no_holds(stage.store))
-        stage.events = await events_of(stage.settings)
-        assert all(monitor.lives for monitor in stage.monitors if monitor._process is not None)
-        return stage
-
-
-async def no_holds(store: InstanceStore) -> bool:
-    _, holds = await store.surveillance()
-    return not holds
 
 
 @pytest.fixture(scope="module", params=range(ROUNDS), ids=lambda number: f"round {number + 1}")
@@ -170,9 +34,7 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     which = installed()[request.param % len(installed())]
 
     def play(name: str) -> Stage:
-        monitors, fault = FAULTS[name]
-        directory = tmp_path_factory.mktemp("fault")
-        return asyncio.run(played(directory, which=which, monitors=monitors, fault=fault))
+        return asyncio.run(played(tmp_path_factory.mktemp("fault"), which=which, fault=name))
 
     with ThreadPoolExecutor(len(FAULTS)) as threads:
         return dict(zip(FAULTS, threads.map(play, FAULTS), strict=True))
@@ -198,7 +60,8 @@ def test_the_hold_is_in_the_log_from_its_start_to_its_end_and_none_stays_when(fa
     stage = outcomes[fault]
     started, ended = stage.of_type(EventType.HOLD_STARTED), stage.of_type(EventType.HOLD_ENDED)
     assert [event.evidence for event in started] == [event.evidence for event in ended]
-    assert any(stage.began_ms - 1_000 < event.evidence["since_ms"] < stage.ended_ms for event in started)
+    since_ms = [stage.local_ms(event.evidence["since_ms"]) for event in started]
+    assert any(stage.began_ms - 1_000 < since < stage.ended_ms for since in since_ms)
 
 
 # -- prompt in every case ----------------------------------------------------------------------------------------------
@@ -268,15 +131,6 @@ async def all_down(store: InstanceStore, count: int) -> bool:
     return await store.client.scard(store.keys.down) == count
 
 
-async def events_of(settings: Settings) -> list[Event]:
-    """The whole log."""
-    async with contextlib.aclosing(ChangeLog(settings)) as log:
-        events: list[Event] = []
-        while more := await log.between(len(events) + 1, len(events) + 500):
-            events += more
-        return events
-
-
 # -- other faults ------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +153,8 @@ async def test_after_the_leaders_death_a_standby_detects_the_next_failure_within
                 assert f"-{standby.pid}-" in down.evidence["monitor"]
 
 
-async def test_two_thousand_that_lapse_at_once_are_all_down_and_none_is_lost(private_server, tmp_path):
+async def test_two_thousand_that_lapse_at_once_are_all_judged_and_none_is_lost(private_server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOPPER_GUARD_SHARE", "1")
     settings = Settings(redis_url=private_server.url, data_dir=tmp_path, port=0)
     count, ttl_ms = 2_000, 2_000
     async with contextlib.aclosing(InstanceStore(settings)) as store:

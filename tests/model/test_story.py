@@ -67,7 +67,8 @@ STORIES: dict[str, tuple[Event, str]] = {
     "down with others": (
         event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.SUSPECT, reason="grace",
             evidence=LAPSE | {"lapsed": 3}),
-        f"healthy -> suspect: {ENDED} and was found gone 4 ms later with 2 more of the 30 in its group; it is in its grace",
+        (f"healthy -> suspect: {ENDED} and was found gone 4 ms later with 2 more of the 30 in its group"
+        "; it is in its grace"),
     ),
     "recovered": (
         event(EventType.HEALTH_CHANGED, previous={"health": "down"}, health=Health.HEALTHY, reason="heartbeat"),
