@@ -62,6 +62,8 @@ async def test_the_story_is_told_in_sentences(lived):
         "deregistered, by api (operator)",
     ]
     assert document["now"] == "it is not registered"
+    assert [line.split("  ")[-1] for line in document["page"]] == [item["text"] for item in document["items"]]
+    assert (document["digest"]["events"], document["digest"]["registrations"]) == (4, 1)
     assert (await lived.get(f"{ONE}/web/explain")).json()["now"] == "it is running and healthy"
 
 

@@ -9,13 +9,14 @@ def test_the_story_of_one_has_a_line_for_each_event_and_how_it_stands_now(hopper
     hopper.tree()
     hopper.ok("link", "run", "api")
     hopper.ok("state", "run", "pause", "--reason", "lunch")
-    *lines, now = hopper.ok("explain", "run").splitlines()
+    *lines, summary, now = hopper.ok("explain", "run").splitlines()
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} +", "", line) for line in lines] == [
         "4  registered as orchestration 'nightly' under 'web', running, by cli",
         "5  moved from 'web' to 'api', by cli",
         "6  running -> paused, by cli (lunch)",
     ]
     assert now == "now: it is paused and healthy"
+    assert summary.endswith(": registered once")
     assert hopper.ok("explain", "run", "--limit", "1").splitlines()[0].endswith("running -> paused, by cli (lunch)")
 
 
@@ -23,9 +24,20 @@ def test_one_that_is_gone_still_has_its_story_and_one_that_never_was_has_none(ho
     hopper.tree()
     hopper.ok("rm", "web", "--children", "cascade")
     lines = hopper.ok("explain", "run").splitlines()
-    assert lines[-2].endswith("deregistered with 'web', below which it stood, by cli (cascade)")
+    assert lines[-3].endswith("deregistered with 'web', below which it stood, by cli (cascade)")
     assert lines[-1] == "now: it is not registered"
     assert "'ghost'" in hopper.refused("explain", "ghost", code=3)
+
+
+def test_what_happened_again_and_again_is_told_once(hopper: Hopper) -> None:
+    hopper.tree()
+    for _ in range(5):
+        hopper.ok("state", "run", "pause")
+        hopper.ok("state", "run", "resume")
+    lines = hopper.ok("explain", "run").splitlines()
+    assert len(lines) == 6
+    assert lines[3].endswith("... the same 2 events 4 times more until here")
+    assert len(hopper.document("explain", "run")["items"]) == 11
 
 
 def test_the_story_is_a_document_too(hopper: Hopper) -> None:

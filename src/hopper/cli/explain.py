@@ -19,15 +19,14 @@ async def explain(
     id: Id,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", parser=whole("limit", minimum=1), help="no more events than these")
-    ] = 100,
+    ] = 1000,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Tell the story of an instance.
 
-    What the log knows of it, also when it is gone; times are UTC.
+    What the log knows of it, also when it is gone; times are UTC. What happened again and again is told once.
     """
     from hopper.instance.history import History
-    from hopper.model.story import moment
     from hopper.store.log import ChangeLog
 
     async with connection.store() as store:
@@ -42,6 +41,7 @@ async def explain(
         case Output.NAME:
             typer.echo(id)
         case _:
-            for item in told["items"]:
-                typer.echo(f"{moment(item['at_ms'])}  {item['revision']:>6}  {item['text']}")
+            for line in told["page"]:
+                typer.echo(line)
+            typer.echo(told["summary"])
             typer.echo(f"now: {told['now']}")

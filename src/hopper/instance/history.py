@@ -7,6 +7,7 @@ import orjson
 
 from hopper.errors import Compacted, Invalid, NotFound
 from hopper.instance.replica import Replica
+from hopper.model.digest import digest, page
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 from hopper.model.story import tell
@@ -19,19 +20,30 @@ __all__ = ["History", "Story"]
 class Story:
     """Some events of one instance, in the order asked for. `next_revision` is where the next part begins, or None.
 
-    `oldest_revision` is how far back the log goes: what was before is not known.
+    `oldest_revision` is how far back the log goes: what was before is not known. `read_at_ms` is by Redis' clock.
     """
 
     id: str
     events: list[Event]
     next_revision: int | None
     oldest_revision: int | None
+    read_at_ms: int
 
     def explained(self, record: Record | None) -> dict[str, Any]:
-        """The story as sentences, with how the instance stands now."""
+        """The story as sentences, as a page on which nothing repeats, and in figures; with how it stands now."""
         now = "it is not registered" if record is None else f"it is {record.state} and {record.health}"
         items = [{"revision": event.revision, "at_ms": event.at_ms, "text": tell(event)} for event in self.events]
-        return {"id": self.id, "now": now, "items": items, "oldest_revision": self.oldest_revision}
+        events = sorted(self.events, key=lambda event: event.revision)
+        told = digest(events, now_ms=self.read_at_ms)
+        return {
+            "id": self.id,
+            "now": now,
+            "summary": told.sentence() if told else "the log tells of no event",
+            "digest": told,
+            "page": page(events),
+            "items": items,
+            "oldest_revision": self.oldest_revision,
+        }
 
 
 class History:
@@ -61,6 +73,7 @@ class History:
             events=page,
             next_revision=page[-1].revision if len(found) > limit else None,
             oldest_revision=await self._log.oldest(),
+            read_at_ms=await self._log.now_ms(),
         )
 
     async def at(self, present: Replica, revision: int) -> Replica:

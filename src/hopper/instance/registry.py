@@ -163,7 +163,7 @@ class InstanceRegistry(RegistryOperations):
         return await self.history.of(id, since=since, limit=limit, newest_first=newest_first, known=known)
 
     async def explain(self, id: str, *, since: int | None = None, limit: int = 100, **freshness: Any) -> dict[str, Any]:
-        """The story of an instance in sentences: its last `limit` events, the oldest first."""
+        """The story of an instance in sentences: its last `limit` events, the oldest first, and what they come to."""
         story = await self.events(id, since=since, limit=limit, newest_first=True, **freshness)
         story.events.reverse()
         return story.explained(self.view.replica.records.get(id))

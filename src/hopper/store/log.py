@@ -9,7 +9,7 @@ from hopper.config import Settings
 from hopper.errors import Compacted, StoreFault, Unavailable
 from hopper.model.event import Event
 from hopper.store.client import ConnectCount, blocking_client
-from hopper.store.faults import border
+from hopper.store.faults import border, reading
 from hopper.store.keys import Keys
 
 __all__ = ["ChangeLog"]
@@ -41,6 +41,12 @@ class ChangeLog:
         with border():
             await self._client.ping()
         self._connection = self._connects.count
+
+    async def now_ms(self) -> int:
+        """Redis' clock, by which the events have their times."""
+        with reading():
+            seconds, microseconds = await self._client.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def disconnect(self) -> None:
         """Drop the connection: the next `connect` makes a new one."""
