@@ -50,13 +50,13 @@ class MonitorProcess:
         return leader is not None and f"-{self.pid}-" in leader
 
     async def until_settled(self, store: InstanceStore) -> None:
-        """Wait until it leads and no hold is in force."""
+        """Wait until it leads and no hold is in force; a busy machine takes its time to start a process."""
 
         async def settled() -> bool:
             leader, holds = await store.surveillance()
             return leader is not None and f"-{self.pid}-" in leader and not holds
 
-        await wait_until(settled)
+        await wait_until(settled, 30.0)
 
     def kill(self) -> None:
         """End it with SIGKILL, as a crash would."""
