@@ -106,6 +106,7 @@ def _heartbeat(settings: Settings, ids: list[str], pipe: Connection) -> None:
     client = redis.Redis.from_url(str(settings.redis_url))
     key = Keys(settings.namespace).heartbeat
     begun = time.monotonic()
+    ids = random.sample(ids, len(ids))  # else their order, and so their moment, would be that of the samples
     queue = [(begun + INTERVAL_S * position / len(ids), name) for position, name in enumerate(ids)]
     heapq.heapify(queue)
     over: set[str] | None = None

@@ -122,11 +122,22 @@ async def test_one_that_is_not_monitored_has_no_level(monitor, store, story):
     monitor.levels.report("run", Reason.CHECK, Health.UNHEALTHY)
     await story.until("run", Health.UNHEALTHY)
     await monitor.view.reach(await store.transition("run", Verb.FAIL))
+    assert monitor.levels.level("run", Reason.CHECK) is Health.HEALTHY
     monitor.levels.report("run", Reason.CHECK, Health.UNHEALTHY)
     monitor.levels.report("nobody", Reason.CHECK, Health.UNHEALTHY)
     await calm(monitor)
     assert monitor.levels._words == {}
     await store.transition("run", Verb.START)
+    await calm(monitor)
+    assert (await known(store, "run")).health is Health.HEALTHY
+
+
+async def test_what_was_said_of_one_is_not_held_against_another_of_its_id(monitor, store, story):
+    await watched(monitor, store)
+    monitor.levels.report("run", Reason.CHECK, Health.UNHEALTHY)
+    await story.until("run", Health.UNHEALTHY)
+    await monitor.view.reach(await store.deregister("run"))
+    await watched(monitor, store)
     await calm(monitor)
     assert (await known(store, "run")).health is Health.HEALTHY
 

@@ -73,14 +73,23 @@ async def test_whoever_heartbeats_properly_or_says_no_incarnation_is_no_stray(mo
     await wait_until(lambda: are(store, {"ghost": "no-record"}))
 
 
-async def test_a_new_leader_goes_on_from_what_was_found(settings, store, client):
+async def test_a_new_leader_goes_on_from_what_was_found(settings, store, client, monkeypatch):
     async with leading(settings):
         await beat(store, "ghost")
         await beat(store, "gone")
         await wait_until(lambda: are(store, {"ghost": "no-record", "gone": "no-record"}))
     await client.delete(store.keys.heartbeat("gone"))
+    puts: list[list[str]] = []
+    original = SampleStore.put_strays
+
+    async def noted(samples: SampleStore, strays: Any) -> None:
+        puts.append(list(strays))
+        await original(samples, strays)
+
+    monkeypatch.setattr(SampleStore, "put_strays", noted)
     async with leading(settings):
-        await wait_until(lambda: are(store, {"ghost": "no-record"}))
+        await wait_until(lambda: len(puts) > 2)
+    assert puts == [["ghost"]] * len(puts)
 
 
 async def test_what_somebody_else_wrote_there_is_replaced(settings, store, client):
@@ -201,6 +210,18 @@ async def test_a_former_incarnation_is_a_stray_though_the_newer_one_overwrites_i
         await beat(store, "web", {"incarnation": incarnation})
         assert await walker.walk() == found
     assert await store.strays() == {}
+
+
+async def test_a_new_leader_believes_what_was_found_of_a_former_incarnation(walker, registry, store):
+    former = await registry.register(scope="project", id="web", ttl_ms=60_000)
+    newer = await registry.register(scope="project", id="web", ttl_ms=60_000)
+    for _ in range(2):
+        await beat(store, "web", {"incarnation": former.incarnation})
+        await walker.walk()
+    await beat(store, "web", {"incarnation": newer.incarnation})
+    another = Walker(registry, store)
+    await another.begin()
+    assert await another.walk() == {"web": "old-incarnation"}
 
 
 async def test_a_former_incarnation_is_named(walker, registry, store):
