@@ -8,7 +8,7 @@ import time
 
 import structlog
 
-NAMES = ("lookup", "api", "answer", "detection", "cascade")
+NAMES = ("lookup", "api", "answer", "detection", "sampling", "cascade")
 
 
 def main() -> None:

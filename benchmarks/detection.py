@@ -29,7 +29,7 @@ from hopper.store.instances import InstanceStore
 from hopper.store.keys import Keys
 from hopper.store.log import ChangeLog
 
-__all__ = ["heartbeat", "main"]
+__all__ = ["cpu_s", "heartbeat", "main", "run_monitor"]
 
 PATIENCE_S = 5.0
 DEATHS_S = 15.0
@@ -57,7 +57,7 @@ async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
     spawn = multiprocessing.get_context("spawn")
     async with server(f"detection-{size}") as plain:
         settings = plain.model_copy(update={"guard_share": 1.0})  # a fifth of the small fleet dies, and is to be judged
-        monitor = spawn.Process(target=_monitor, args=(settings,), daemon=True)
+        monitor = spawn.Process(target=run_monitor, args=(settings,), daemon=True)
         monitor.start()
         ids = instance_ids(size)
         ours, theirs = spawn.Pipe()
@@ -70,9 +70,9 @@ async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
         listening = asyncio.create_task(_listen(settings, heard))
         await asyncio.sleep(ttl_s / 3)
         ours.send("die")
-        before, started = _cpu_s(monitor), time.monotonic()
+        before, started = cpu_s(monitor), time.monotonic()
         await asyncio.sleep(DEATHS_S)
-        cores = (_cpu_s(monitor) - before) / (time.monotonic() - started)
+        cores = (cpu_s(monitor) - before) / (time.monotonic() - started)
         deadlines, rate = await asyncio.to_thread(ours.recv)
         last = max(deadlines.values()) / 1000
         await asyncio.sleep(max(0.0, last + PATIENCE_S - time.time()))
@@ -93,7 +93,8 @@ async def _measure(size: int, *, ttl_s: int, deaths: int) -> list[object]:
     return [f"{size:,}", f"{rate:,.0f}", len(late), *(f"{f:.0f}" for f in figures), f"{cores:.3f}", share, *plain]
 
 
-def _monitor(settings: Settings) -> None:
+def run_monitor(settings: Settings) -> None:
+    """A monitor, for a process of its own."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     asyncio.run(Monitor(settings).run())
 
@@ -134,7 +135,7 @@ async def _verdicts(settings: Settings, since: int, dead: set[str]) -> dict[str,
     return verdicts
 
 
-def _cpu_s(process: BaseProcess) -> float:
+def cpu_s(process: BaseProcess) -> float:
     """Seconds of processor time that a process has used (utime and stime of proc(5))."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

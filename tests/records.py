@@ -38,7 +38,10 @@ RESTARTS = st.builds(
     webhook=st.none() | TEXT,
 )
 THRESHOLDS = st.dictionaries(
-    st.sampled_from(["queue_depth", "error_rate"]), st.builds(Threshold, st.none() | NUMBERS, st.none() | NUMBERS)
+    st.sampled_from(["queue_depth", "error_rate"]),
+    st.tuples(NUMBERS, NUMBERS).map(lambda pair: Threshold(*sorted(pair)))
+    | NUMBERS.map(lambda limit: Threshold(limit, None))
+    | NUMBERS.map(lambda limit: Threshold(None, limit)),
 )
 WISHES = st.builds(Wish, id=st.none() | IDS, name=st.none() | NAMES, tags=TAGS)
 CHECKS = st.builds(Check, kind=st.sampled_from(["http", "tcp"]), interval_s=st.floats(1, 60))

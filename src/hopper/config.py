@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hopper.model.identifiers import NAMESPACE_PATTERN
 from hopper.model.policy import Threshold
+from hopper.model.thresholds import flaw_of
 
 __all__ = ["Settings"]
 
@@ -127,6 +128,15 @@ class Settings(BaseSettings):
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _meant(cls, value: dict[str, Threshold]) -> dict[str, Threshold]:
+        for metric, threshold in value.items():
+            flaw = flaw_of(threshold)
+            if flaw is not None:
+                raise ValueError(f"{metric}: {flaw}")
+        return value
 
     @field_validator("redis_url", "alert_webhook", "webhook_secret")
     @classmethod

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from api.serving import PREFIX, client_of, ids, problem_of
@@ -85,6 +86,7 @@ async def test_health_counts_by_health_scope_and_state(api, tree):
         "monitor": None,
         "hold": None,
         "guards": {},
+        "strays": {},
         "redis": "ok",
         "revision": 6,
         "complete": True,
@@ -102,15 +104,42 @@ async def test_health_is_ok_with_a_monitor_and_says_of_a_hold(api, tree, fake_cl
     assert (await api.get(f"{PREFIX}/health")).json()["hold"] == {"reason": "by hand"}
 
 
+async def test_health_shows_strays_and_one_that_only_has_no_record_degrades_nothing(api, tree, fake_client):
+    await fake_client.set("hopper:{default}:monitor", "monitor-1", ex=60)
+    stray = {"kind": "no-record", "incarnation": None, "seen_at_ms": 5}
+    await fake_client.hset("hopper:{default}:strays", "ghost", orjson.dumps(stray))
+    document = (await api.get(f"{PREFIX}/health")).json()
+    assert (document["status"], document["strays"]) == ("ok", {"ghost": stray})
+    await fake_client.hset("hopper:{default}:strays", "web", orjson.dumps(stray | {"kind": "old-incarnation"}))
+    assert (await api.get(f"{PREFIX}/health")).json()["status"] == "degraded"
+
+
+async def test_health_of_one_says_why_it_is_not_well_and_how_all_below_it_are(api, tree):
+    await api.patch(f"{PREFIX}/instances/web", json={"thresholds": {"queue_depth": {"degraded": 3}}})
+    await api.put(f"{PREFIX}/instances/web/heartbeat", json={"queue_depth": 3})
+    await api.post(f"{PREFIX}/instances/run-1/fail")
+    reasons = ["queue_depth is 3, at or over 3 (degraded)"]
+    web = (await api.get(f"{PREFIX}/instances/web/health")).json()
+    assert web["reasons"] == reasons
+    assert web["rollup"] == {"counts": {"healthy": 2, "unknown": 1}, "worst": "healthy", "total": 3}
+    run = (await api.get(f"{PREFIX}/instances/run-1/health")).json()
+    assert (run["reasons"], run["rollup"]) == (["it is failed, and not monitored"], None)
+    whole = (await api.get(f"{PREFIX}/instances/g/health")).json()["rollup"]
+    assert (whole["counts"], whole["total"]) == ({"healthy": 4, "unknown": 1}, 5)
+    items = (await api.get(f"{PREFIX}/health?detail=true&name=the web")).json()["items"]
+    assert [(item["reasons"], item["rollup"]) for item in items] == [(reasons, None)]
+
+
 async def test_detail_pages_instances_with_their_metrics_and_what_is_wrong_with_them(api, tree):
     await api.put(f"{PREFIX}/instances/web/heartbeat", json={"queue_depth": 3, "error_rate": "high"})
     first = (await api.get(f"{PREFIX}/health?detail=true&limit=2")).json()
     assert [item["id"] for item in first["items"]] == ["g", "web"]
     assert first["items"][1] == {
         "id": "web", "name": "the web", "scope": "project", "state": "running", "health": "healthy",
-        "metrics": {"queue_depth": 3}, "problems": ["error_rate is 'high', not a number"], "heartbeat": True,
+        "reasons": [], "metrics": {"queue_depth": 3},
+        "problems": ["error_rate is 'high', not a number"], "heartbeat": True,
         "expires_in_ms": None, "ttl_ms": 15_000, "incarnation": 2, "down_at_ms": None,
-        "started_at_ms": tree["web"]["started_at_ms"], "flapping": False, "restarts": 0,
+        "started_at_ms": tree["web"]["started_at_ms"], "flapping": False, "restarts": 0, "rollup": None,
     }  # fmt: skip
     rest = await api.get(f"{PREFIX}/health", params={"detail": "true", "cursor": first["next_cursor"]})
     assert ids(rest) == ["shop", "run-1", "run-2"]

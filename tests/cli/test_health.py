@@ -43,6 +43,30 @@ def test_one_instance_is_shown_with_its_metrics_and_the_time_left(hopper: Hopper
     assert "error_rate is 3" in shown["problems"]
 
 
+def test_one_instance_is_shown_with_the_reasons_and_its_subtree(hopper: Hopper, server: RedisServer) -> None:
+    hopper.tree()
+    with server.connect() as client:
+        client.hset(
+            f"hopper:{{{hopper.settings.namespace}}}:instance:web", "thresholds", '{"queue_depth": {"degraded": 5}}'
+        )
+        client.set(f"hopper:{{{hopper.settings.namespace}}}:heartbeat:web", '{"queue_depth": 7}', ex=15)
+    shown = facts(hopper.ok("health", "web"))
+    assert shown["reasons"] == "queue_depth is 7, at or over 5 (degraded)"
+    assert shown["subtree"] == "healthy 2; worst healthy"
+    assert "subtree" not in facts(hopper.ok("health", "run"))
+
+
+def test_the_summary_names_the_first_strays_and_counts_the_others(hopper: Hopper, server: RedisServer) -> None:
+    hopper.tree()
+    assert "strays" not in facts(hopper.ok("health"))
+    key = f"hopper:{{{hopper.settings.namespace}}}:strays"
+    with server.connect() as client:
+        client.hset(key, mapping={f"ghost-{number}": '{"kind": "no-record"}' for number in range(7)})
+    shown = facts(hopper.ok("health"))["strays"]
+    assert shown.startswith("ghost-0 (no-record), ghost-1 (no-record), ")
+    assert shown.endswith("ghost-4 (no-record) and 2 more")
+
+
 def test_one_instance_in_json_tells_whether_there_is_a_heartbeat(hopper: Hopper) -> None:
     hopper.ok("register", "--scope", "project", "--id", "web", "--state", "created")
     report = hopper.document("health", "web")

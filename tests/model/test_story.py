@@ -70,6 +70,21 @@ STORIES: dict[str, tuple[Event, str]] = {
         (f"healthy -> suspect: {ENDED} and was found gone 4 ms later with 2 more of the 30 in its group"
         "; it is in its grace"),
     ),
+    "over a threshold": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DEGRADED, reason="thresholds",
+            evidence={"metric": "queue_depth", "value": 7, "limit": 5,
+                "reasons": ["queue_depth is 7, at or over 5 (degraded)", "error_rate is 1, at or over 1 (degraded)"]}),
+        "healthy -> degraded: queue_depth is 7, at or over 5 (degraded); error_rate is 1, at or over 1 (degraded)",
+    ),
+    "over none any more": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "degraded"}, health=Health.HEALTHY, reason="thresholds",
+            evidence={"monitor": "m"}),
+        "degraded -> healthy: its metrics are over no threshold",
+    ),
+    "by a check": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.UNHEALTHY, reason="check"),
+        "healthy -> unhealthy: check",
+    ),
     "recovered": (
         event(EventType.HEALTH_CHANGED, previous={"health": "down"}, health=Health.HEALTHY, reason="heartbeat"),
         "down -> healthy: it heartbeats again",

@@ -16,6 +16,7 @@ from hopper.model.health import Health
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
+from hopper.store.sampling import Assessment, SampleStore
 from hopper.store.scripts import script, script_names
 from hopper.store.surveillance import Lapse, SurveillanceStore
 from proxy import Proxy
@@ -309,6 +310,17 @@ async def test_a_mark_is_taken_back_once_though_the_reply_is_lost(proxy, distant
     assert await distant.stay("p", mark) == (await census(seeded)).revision == 6
 
 
+async def test_an_assessment_is_written_once_though_the_reply_is_lost(proxy, distant, seeded):
+    samples = SampleStore(distant.settings, client=distant.client)
+    await seeded.client.set(seeded.keys.monitor, ME, px=60_000)
+    assessments = [Assessment("p", 3, "degraded", "thresholds", {"value": 5})]
+    proxy.lose_replies(1)
+    (lost,) = await samples.assess(assessments, monitor_id=ME)
+    assert isinstance(lost, Unavailable)
+    assert await samples.assess(assessments, monitor_id=ME) == [["repeat", 0]]
+    assert (await census(seeded)).revision == 5
+
+
 def test_every_script_that_writes_an_event_has_its_replies_lost():
     written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
-    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay"}
+    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "assess"}

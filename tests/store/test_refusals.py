@@ -18,6 +18,7 @@ from hopper.errors import (
     NameTaken,
     NewerSchema,
     NotFound,
+    NotLeader,
     PreconditionFailed,
     ScopeRule,
     StaleIncarnation,
@@ -26,6 +27,8 @@ from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.spec import spec_of
 from hopper.model.state import State, Verb
+from hopper.store.instances import InstanceStore
+from hopper.store.sampling import Assessment, SampleStore
 from hopper.store.scripts import script
 from servers import dump
 from specs import patching, spec
@@ -38,6 +41,27 @@ CASCADE = Departure(children=ChildrenMode.CASCADE)
 def heir(id: str) -> Departure:
     """Children move to another one."""
     return Departure(children=ChildrenMode.REPARENT, reparent_to=id)
+
+
+LEADER = "monitor-1"
+
+
+async def assess(
+    store: InstanceStore, health: str = "degraded", *, incarnation: int = 2, monitor: str = LEADER
+) -> None:
+    """Assess 'p', which is incarnation 2."""
+    one = Assessment("p", incarnation, health, "thresholds", {})
+    (answer,) = await SampleStore(store.settings, client=store.client).assess([one], monitor_id=monitor)
+    if isinstance(answer, HopperError):
+        raise answer
+
+
+async def assess_on_no_evidence(store: InstanceStore, evidence: Any) -> None:
+    """Assess 'p' on evidence that readers of the log could not read."""
+    one = Assessment("p", 2, "degraded", "thresholds", evidence)
+    (answer,) = await SampleStore(store.settings, client=store.client).assess([one], monitor_id=LEADER)
+    assert isinstance(answer, HopperError)
+    raise answer
 
 
 REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
@@ -124,6 +148,13 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
     "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
         "global 'g' cannot be taken from a parent: it never has one"),
+    "assess as dead": (lambda s: assess(s, "down"), Invalid, "instance 'p' cannot be assessed as 'down'"),
+    "assess on evidence that is no object": (lambda s: assess_on_no_evidence(s, ["x"]), Invalid,
+        r"evidence on instance 'p' is '\[\"x\"\]', which is no object"),
+    "assess while another leads": (lambda s: assess(s, monitor="monitor-2"), NotLeader,
+        "instance 'p' is not assessed by 'monitor-2': 'monitor-1' leads"),
+    "assess an old incarnation": (lambda s: assess(s, incarnation=1), StaleIncarnation,
+        "instance 'p' is incarnation 2 now, not 1"),
     "a verb for nobody": (lambda s: s.transition("nobody", Verb.STOP), NotFound, "there is no instance 'nobody'"),
     "a verb for an old incarnation": (lambda s: s.transition("q", Verb.STOP, incarnation=1), StaleIncarnation,
         "instance 'q' is incarnation 5 now, not 1"),
@@ -146,6 +177,7 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
     await store.register(spec("project", "old"))
     await store.register(spec("orchestration", "old-1", parent_id="old"))
     await store.leave_many(["old", "old-1"], CASCADE)
+    await store.client.set(store.keys.monitor, LEADER, px=60_000)
     before = await dump(store.client, store.settings.namespace)
     with pytest.raises(kind, match=says) as refused:
         await act(store)
@@ -155,6 +187,18 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
-    names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
+    names = (
+        "register",
+        "update",
+        "deregister",
+        "link",
+        "unlink",
+        "transition",
+        "open",
+        "leave",
+        "stay",
+        "reparent",
+        "assess",
+    )
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

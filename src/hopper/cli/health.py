@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["health"]
 
+_SHOWN = 5
+
 
 class HealthFormat(StrEnum):
     """How a report is printed."""
@@ -52,6 +54,7 @@ def _facts_of_all(summary: "HealthSummary") -> dict[str, str]:
         "monitor": summary.monitor or "none: nobody notices who stops heartbeating",
         "hold": str(summary.hold.get("reason", summary.hold)) if summary.hold else "",
         "guards": ", ".join(summary.guards),
+        "strays": _strays(summary.strays),
         "redis": summary.redis,
     }
 
@@ -67,6 +70,8 @@ def _facts_of_one(one: "InstanceHealth") -> dict[str, str]:
         "scope": one.scope,
         "state": one.state,
         "health": one.health,
+        "reasons": "; ".join(one.reasons),
+        "subtree": "" if one.rollup is None else f"{_counted(one.rollup['counts'])}; worst {one.rollup['worst']}",
         "heartbeat": heartbeat,
         "incarnation": str(one.incarnation),
         "restarts": str(one.restarts),
@@ -74,6 +79,13 @@ def _facts_of_one(one: "InstanceHealth") -> dict[str, str]:
         **{name: str(value) for name, value in one.metrics.items() if name != "incarnation"},
         "problems": "; ".join(one.problems),
     }
+
+
+def _strays(strays: Mapping[str, Mapping[str, Any]]) -> str:
+    """The first of them with what is wrong, and how many more there are."""
+    words = [f"{id} ({stray.get('kind')})" for id, stray in sorted(strays.items())]
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return f"{', '.join(words[:_SHOWN])}{more}"
 
 
 def _counted(counts: Mapping[str, int], before: str = "", after: str = "") -> str:

@@ -1,16 +1,21 @@
 """Health reports: the whole registry at a glance, and one instance with its heartbeat as it is now."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from hopper.errors import NotFound, Unavailable
+from hopper.instance.strays import StrayKind
+from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
 from hopper.model.health import Health
 from hopper.model.heartbeat import Metrics, parse_heartbeat
+from hopper.model.reasons import reasons_of
 from hopper.model.record import Record
 from hopper.model.scope import Scope
+from hopper.model.thresholds import effective_thresholds
 from hopper.store.instances import InstanceStore
 
 __all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth"]
@@ -24,6 +29,8 @@ class InstanceHealth:
     """One instance's health with its heartbeat as read just now. Times are milliseconds of Redis' clock.
 
     `heartbeat` tells whether there is one, None while Redis is away: then nothing is known of it, nor of the metrics.
+    `reasons` are sentences: why it is not healthy, or not in service; `problems` what is wrong with the heartbeat's
+    value. `rollup` is the health of it and all below it, for one that has children and is asked for by itself.
     """
 
     id: str
@@ -31,6 +38,7 @@ class InstanceHealth:
     scope: Scope
     state: str
     health: Health
+    reasons: tuple[str, ...]
     metrics: dict[str, Any]
     problems: tuple[str, ...]
     heartbeat: bool | None
@@ -41,12 +49,15 @@ class InstanceHealth:
     started_at_ms: int | None
     flapping: bool
     restarts: int
+    rollup: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSummary:
     """The registry at a glance. `status` is `ok`, `degraded` (someone is down, or a hold is on) or `unavailable`.
 
+    `strays` names heartbeats of nobody, of instances that are not monitored, and of former incarnations, as the monitor
+    found them; only the last kind makes it `degraded`, since it may hide that the present incarnation is gone.
     `unreadable` names what is at the place of a record in Redis and is none, with the reason; no list shows these.
     """
 
@@ -61,6 +72,7 @@ class HealthSummary:
     monitor: str | None
     hold: dict[str, Any] | None
     guards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    strays: dict[str, dict[str, Any]] = field(default_factory=dict)
     redis: str = "ok"
 
 
@@ -85,8 +97,10 @@ class HealthReports:
         replica = self._view.replica
         monitor: str | None = None
         hold, guards, redis = replica.hold, replica.guards, "ok"
+        strays: dict[str, dict[str, Any]] = {}
         try:
             monitor, guards = await self._store.surveillance()
+            strays = await self._store.strays()
             hold = guards.pop("hold", None)
         except Unavailable as error:
             redis = str(error)
@@ -98,7 +112,7 @@ class HealthReports:
         troubled = counts[Health.DOWN] or counts[Health.SUSPECT] or counts[Health.UNHEALTHY]
         if redis != "ok" or not self._view.complete:
             status = "unavailable"
-        elif hold or guards or troubled or replica.unreadable or monitor is None:
+        elif hold or guards or troubled or replica.unreadable or monitor is None or _overwritten(strays):
             status = "degraded"
         else:
             status = "ok"
@@ -114,6 +128,7 @@ class HealthReports:
             monitor=monitor,
             hold=hold,
             guards=guards,
+            strays=strays,
             redis=redis,
         )
 
@@ -130,8 +145,9 @@ class HealthReports:
         try:
             value, left_ms = await self._store.read_heartbeat(id)
         except Unavailable:
-            return replace(_report(record, None), heartbeat=None)
-        return replace(_report(record, value), expires_in_ms=left_ms if left_ms > 0 else None)
+            return self._with_rollup(self._report(record, None, away=True))
+        report = self._with_rollup(self._report(record, value))
+        return replace(report, expires_in_ms=left_ms if left_ms > 0 else None)
 
     async def detail(self, records: list[Record]) -> list[InstanceHealth]:
         """Up to 1,000 instances with their metrics, read in one MGET; without the time left."""
@@ -139,8 +155,46 @@ class HealthReports:
         try:
             values = await self._store.read_heartbeats([record.id for record in asked])
         except Unavailable:
-            return [replace(_report(record, None), heartbeat=None) for record in asked]
-        return [_report(record, value) for record, value in zip(asked, values, strict=True)]
+            return [self._report(record, None, away=True) for record in asked]
+        return [self._report(record, value) for record, value in zip(asked, values, strict=True)]
+
+    def _with_rollup(self, report: InstanceHealth) -> InstanceHealth:
+        replica = self._view.replica
+        if report.id not in replica.records or not replica.count("parent", report.id):
+            return report
+        return replace(report, rollup=rollup(replica.rollup(report.id)))
+
+    def _report(self, record: Record, value: bytes | None, *, away: bool = False) -> InstanceHealth:
+        metrics = Metrics() if value is None else _metrics(value)
+        thresholds = effective_thresholds(self._store.settings.thresholds, record.thresholds)
+        heartbeat = None if away else value is not None
+        return InstanceHealth(
+            id=record.id,
+            name=record.name,
+            scope=record.scope,
+            state=record.state.value,
+            health=record.health,
+            reasons=reasons_of(record, metrics.as_json(), thresholds, heartbeat=heartbeat),
+            metrics=metrics.as_json(),
+            problems=(*metrics.problems, *_conflict(record, metrics)),
+            heartbeat=heartbeat,
+            expires_in_ms=None,
+            ttl_ms=record.ttl_ms,
+            incarnation=record.incarnation,
+            down_at_ms=record.down_at_ms,
+            started_at_ms=record.started_at_ms,
+            flapping=record.flapping,
+            restarts=record.restarts,
+        )
+
+
+def _conflict(record: Record, metrics: Metrics) -> Iterator[str]:
+    if metrics.incarnation is not None and metrics.incarnation < record.incarnation:
+        yield f"the heartbeat is of incarnation {metrics.incarnation}, and the instance is {record.incarnation} now"
+
+
+def _overwritten(strays: dict[str, dict[str, Any]]) -> bool:
+    return any(stray.get("kind") == StrayKind.OLD_INCARNATION for stray in strays.values())
 
 
 def _metrics(value: bytes) -> Metrics:
@@ -152,24 +206,3 @@ def _metrics(value: bytes) -> Metrics:
         except orjson.JSONEncodeError:
             return Metrics(problems=("the value is nested too deep",))
     return metrics
-
-
-def _report(record: Record, value: bytes | None) -> InstanceHealth:
-    metrics = Metrics() if value is None else _metrics(value)
-    return InstanceHealth(
-        id=record.id,
-        name=record.name,
-        scope=record.scope,
-        state=record.state.value,
-        health=record.health,
-        metrics=metrics.as_json(),
-        problems=metrics.problems,
-        heartbeat=value is not None,
-        expires_in_ms=None,
-        ttl_ms=record.ttl_ms,
-        incarnation=record.incarnation,
-        down_at_ms=record.down_at_ms,
-        started_at_ms=record.started_at_ms,
-        flapping=record.flapping,
-        restarts=record.restarts,
-    )

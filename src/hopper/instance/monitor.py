@@ -15,13 +15,17 @@ from hopper.instance.adoption import Adoption
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
+from hopper.instance.levels import Levels
 from hopper.instance.pulse import Pulse
 from hopper.instance.relationships import Relationships
 from hopper.instance.resuming import Resuming
+from hopper.instance.sampling import Sampling
+from hopper.instance.strays import Strays
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
+from hopper.store.sampling import SampleStore
 from hopper.store.surveillance import SurveillanceStore
 
 __all__ = ["Monitor"]
@@ -55,7 +59,12 @@ class Monitor:
         )
         self.detector.pulse = self.pulse
         relationships = Relationships(self._store, self.view)
+        samples = SampleStore(settings, client=self._store.client)
+        self.levels = Levels(settings, self.view, samples, monitor_id=self.id, leads=self._leads)
         self._duties: tuple[Duty, ...] = (
+            self.levels,  # before the sources that report to it
+            Sampling(settings, self.view, samples, self.levels, leads=self._leads),
+            Strays(settings, self.view, samples, leads=self._leads),
             Adoption(self.view, relationships, leads=self._leads),
             Resuming(settings, self.view, Departures(self._store), leads=self._leads),
         )

@@ -192,6 +192,17 @@ class Replica:
         children = self._index.get(("parent", id), _NOBODY)
         return len(children) + sum(self.count("parent", child) for child in children)
 
+    def rollup(self, id: str) -> dict[Health, int]:
+        """How many of an instance and all below it have each health; without those that nobody has."""
+        counts: dict[Health, int] = {}
+        waiting = [id]
+        while waiting:
+            one = waiting.pop()
+            health = self.records[one].health
+            counts[health] = counts.get(health, 0) + 1
+            waiting.extend(self._index.get(("parent", one), _NOBODY))
+        return counts
+
     def health_counts(self) -> dict[Health, int]:
         """Instances per health, in the order of severity."""
         return {health: self.count("health", health) for health in Health}

@@ -1,6 +1,6 @@
 """The topology: the tree with a rollup of health at each node, as data, text, Mermaid or DOT."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,7 @@ from hopper.instance.replica import Replica
 from hopper.model.health import Health, worst
 from hopper.model.record import Record
 
-__all__ = ["Format", "Node", "Topology", "draw", "topology"]
+__all__ = ["Format", "Node", "Topology", "draw", "rollup", "topology"]
 
 
 class Format(StrEnum):
@@ -20,6 +20,15 @@ class Format(StrEnum):
     TEXT = "text"
     MERMAID = "mermaid"
     DOT = "dot"
+
+
+def rollup(counts: Mapping[Health, int]) -> dict[str, Any]:
+    """The document of a subtree's health: how many have each, the worst of them, and how many there are."""
+    return {
+        "counts": {health.value: count for health, count in counts.items()},
+        "worst": worst(counts),
+        "total": sum(counts.values()),
+    }
 
 
 @dataclass(slots=True)
@@ -49,11 +58,7 @@ class Node:
             "maintenance": record.maintenance,
             "flapping": record.flapping,
             "revision": record.revision,
-            "rollup": {
-                "counts": {health.value: count for health, count in self.counts.items()},
-                "worst": worst(self.counts),
-                "total": sum(self.counts.values()),
-            },
+            "rollup": rollup(self.counts),
             "hidden_children": self.hidden,
             "children": [child.as_json() for child in self.children],
         }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-__all__ = ["ALIVE", "Health", "worst"]
+__all__ = ["ALIVE", "Health", "severity", "worst"]
 
 
 class Health(StrEnum):
@@ -30,6 +30,11 @@ _SEVERITY = {
         (Health.UNKNOWN, Health.HEALTHY, Health.DEGRADED, Health.UNHEALTHY, Health.SUSPECT, Health.DOWN)
     )
 }
+
+
+def severity(health: Health) -> int:
+    """The rank of a health: the greater, the worse."""
+    return _SEVERITY[health]
 
 
 def worst(counts: Mapping[Health, int]) -> Health:

@@ -12,6 +12,7 @@ from hopper.model.identifiers import ID_PATTERN
 __all__ = ["Check", "Maintenance", "RestartPolicy", "Threshold", "Wish"]
 
 _STRICT_FIELDS = ConfigDict(extra="forbid")
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Threshold:
 
     __pydantic_config__ = _STRICT_FIELDS
 
-    degraded: float | None = None
-    unhealthy: float | None = None
+    degraded: _Finite | None = None
+    unhealthy: _Finite | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Final
 
 import orjson
@@ -14,6 +14,7 @@ from hopper.model.policy import Check, RestartPolicy, Threshold, Wish
 from hopper.model.record import MAX_RECORD_BYTES, Record, encode_field
 from hopper.model.scope import Scope
 from hopper.model.state import State
+from hopper.model.thresholds import flaw_of
 
 __all__ = [
     "FIELD_KINDS",
@@ -130,6 +131,7 @@ def parse_spec(document: Any) -> InstanceSpec:
     """Validate what a caller sent. Raises `Invalid`, which names the first bad field and its value."""
     spec = _validated(document)
     _check_wish(spec)
+    _check_thresholds(spec)
     return spec
 
 
@@ -162,6 +164,15 @@ def _check_wish(spec: InstanceSpec) -> None:
         return
     shown = {name: value for name, value in orjson.loads(wish.to_json()).items() if value}
     raise Invalid(f"wish is {shown}, {problem}", field="wish", value=shown)
+
+
+def _check_thresholds(spec: InstanceSpec) -> None:
+    """Refuse a threshold that could never be meant."""
+    for metric, threshold in spec.thresholds.items():
+        flaw = flaw_of(threshold)
+        if flaw is not None:
+            field_name, shown = f"thresholds.{metric}", asdict(threshold)
+            raise Invalid(f"{field_name} is {shown}: {flaw}", field=field_name, value=shown)
 
 
 def _invalid(error: ValidationError) -> Invalid:
@@ -208,6 +219,8 @@ def apply_patch(record: Record, patch: Any) -> InstanceSpec:
     spec = _validated({name: value for name, value in merged.items() if value is not None})
     if "wish" in patch:
         _check_wish(spec)
+    if "thresholds" in patch:
+        _check_thresholds(spec)
     return spec
 
 

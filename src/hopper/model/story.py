@@ -18,6 +18,12 @@ _FATES = {
 }
 _SPARED = {"grace": "; it is in its grace", "guard": "; its group is guarded, since so many lapsed together"}
 
+_PLAIN = {
+    "heartbeat": "it heartbeats again",
+    "thresholds": "its metrics are over no threshold",
+}
+"""Reasons of verdicts without figures, as sentences."""
+
 
 def moment(at_ms: int) -> str:
     """A time of Redis' clock as operators write it: UTC, to the millisecond."""
@@ -75,7 +81,7 @@ def _leaving(record: Record) -> str:
 def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
     """The figures behind a verdict; the reason alone where there are none."""
     if "deadline_ms" not in evidence:
-        return {"heartbeat": "it heartbeats again"}.get(reason, reason or "no reason given")
+        return "; ".join(evidence.get("reasons") or [_PLAIN.get(reason, reason or "no reason given")])
     words = [
         f"its heartbeat of {moment(evidence['last_heartbeat_ms'])} ended at {moment(evidence['deadline_ms'])}",
         f"and was found gone {evidence['lateness_ms']} ms later",

@@ -57,6 +57,11 @@ class Keys:
         """The pattern of keyspace notifications about heartbeats."""
         return f"__keyspace@{database}__:{self._heartbeat}*"
 
+    @property
+    def heartbeats(self) -> str:
+        """The pattern of all heartbeats."""
+        return f"{self._heartbeat}*"
+
     def id_of_heartbeat(self, name: str) -> str | None:
         """The id whose heartbeat a key or a notification's channel names, None where it is neither."""
         _, found, id = name.partition(self._heartbeat)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import redis.asyncio
 
 from hopper.config import Settings
@@ -108,6 +109,13 @@ class RecordReader:
                 pipe.get(self.keys.monitor).hgetall(self.keys.holds)
                 monitor, holds = await pipe.execute()
         return monitor.decode() if monitor else None, decode_holds(holds)
+
+    async def strays(self) -> dict[str, dict[str, Any]]:
+        """Heartbeats that belong to nobody, or to a former incarnation, by id, as the monitor last saw them."""
+        with reading():
+            found = await self.client.hgetall(self.keys.strays)
+        with readable(self.keys.strays):
+            return {id.decode(): dict(orjson.loads(stray)) for id, stray in found.items()}
 
     async def lease(self) -> tuple[str | None, int]:
         """Who leads the monitoring, None where nobody does, and for how many milliseconds more without a pulse."""

@@ -1,0 +1,55 @@
+"""Reasons: why an instance is not healthy, or not in service, in sentences that an operator can read."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hopper.model.health import Health
+from hopper.model.policy import Threshold
+from hopper.model.record import Record
+from hopper.model.story import moment
+from hopper.model.thresholds import evaluate
+
+__all__ = ["reasons_of"]
+
+
+def reasons_of(
+    record: Record, metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold], *, heartbeat: bool | None
+) -> tuple[str, ...]:
+    """What keeps an instance from being healthy and in service; nothing where it is both.
+
+    `metrics` are those of its heartbeat as it is now, `thresholds` the ones in force for it. `heartbeat` tells whether
+    there is one, None where that is not known: then nothing is said of the metrics.
+    """
+    return tuple(_reasons(record, metrics, thresholds, heartbeat))
+
+
+def _reasons(
+    record: Record, metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold], heartbeat: bool | None
+) -> Iterator[str]:
+    if not record.monitored:
+        yield f"it is {record.state}, and not monitored"
+    elif record.health in (Health.SUSPECT, Health.DOWN):
+        yield _lapse(record, heartbeat)
+    elif heartbeat is not None:
+        over = evaluate(metrics, thresholds).reasons
+        yield from over
+        if not heartbeat:
+            yield "no heartbeat, and not judged yet"
+        elif not over and record.health is not Health.HEALTHY:
+            yield f"it was found {record.health}, and its metrics are over no threshold now"
+    if record.maintenance is not None:
+        until = record.maintenance.until_ms
+        why = f": {record.maintenance.reason}" if record.maintenance.reason else ""
+        yield f"in maintenance{'' if until is None else f' until {moment(until)}'}{why}"
+    if record.flapping:
+        yield "flapping: it went down and came back again and again"
+    if record.leaving is not None:
+        yield "it is being removed"
+
+
+def _lapse(record: Record, heartbeat: bool | None) -> str:
+    if record.down_at_ms is None:
+        lapse = "no heartbeat, and not judged yet"
+    else:
+        lapse = f"no heartbeat since {moment(record.down_at_ms)}"
+    return f"{lapse}, and now there is one again" if heartbeat else lapse
