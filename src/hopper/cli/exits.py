@@ -11,6 +11,7 @@ from hopper.errors import (
     Refused,
     TooLarge,
     Unavailable,
+    WebhookFailed,
 )
 
 __all__ = ["MEANINGS", "Exit", "exit_of", "sentence_of"]
@@ -46,6 +47,7 @@ _EXITS: tuple[tuple[type[HopperError], Exit], ...] = (
     (Compacted, Exit.PRECONDITION),
     (PreconditionFailed, Exit.PRECONDITION),
     (Unavailable, Exit.UNAVAILABLE),
+    (WebhookFailed, Exit.UNAVAILABLE),
 )
 
 
