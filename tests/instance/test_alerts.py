@@ -5,12 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
 import pytest
 
 import hopper.instance.outbox
 from hopper import Settings
-from hopper.errors import NotLeader
 from hopper.instance.monitor import Monitor
 from hopper.instance.outbox import Outbox
 from hopper.model.alert import Alert, AlertKind, AlertPosition, AlertStatus
@@ -20,7 +18,6 @@ from hopper.model.state import Verb
 from hopper.model.webhook import signature
 from hopper.store.alerting import AlertStore
 from hopper.store.instances import InstanceStore
-from hopper.store.surveillance import SurveillanceStore
 from instance.lapses import TTL_MS, leading, registered
 from receiver import Receiver
 from servers import free_port
