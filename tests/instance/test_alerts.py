@@ -210,15 +210,18 @@ async def test_what_a_leader_could_not_deliver_is_delivered_by_the_next_under_th
 
 
 async def test_a_standby_alerts_nobody(settings, store, receiver):
-    async with alerting(settings, store), contextlib.AsyncExitStack() as stack:
+    async with alerting(settings, store) as monitor, contextlib.AsyncExitStack() as stack:
         standby = Monitor(settings)
         task = asyncio.create_task(standby.run())
         stack.push_async_callback(_ended, task)
         await wait_until(standby.view.loaded.is_set)
-        await registered(store, "web")
-        await arrive(receiver, "down firing web")
+        for number in range(20):
+            await store.register(spec("project", f"web-{number}", ttl_ms=60_000))
+            await store.transition(f"web-{number}", Verb.FAIL)
+            await wait_until(lambda: standby.view.revision == monitor.view.revision)
+        await arrive(receiver, *(f"failed firing web-{number}" for number in range(20)))
         await until_noted(store)
-        assert len(receiver.deliveries) == 1
+        assert len(receiver.deliveries) == 20
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import hopper.instance.consistency
 from census import Census
 from hopper.instance.consistency import take_census
+from hopper.model.record import Record
 from hopper.model.state import Verb
 from hopper.store.diagnosis import Diagnosis
 from hopper.store.instances import InstanceStore
@@ -132,6 +133,20 @@ async def test_what_changes_while_it_walks_is_no_disagreement(planted, diagnosis
     census = await take_census(diagnosis)
     assert census.doubts > 4
     assert (census.disagreements, census.changes) == ([], 5)
+
+
+async def test_what_changes_while_it_is_looked_at_again_is_looked_at_once_more(planted, diagnosis, monkeypatch):
+    await planted.client.sadd(planted.keys.orphans, "o")
+    original = diagnosis.read
+
+    async def read(id: str) -> Record | None:
+        record = await original(id)
+        if record is not None and record.parent_id == "p":
+            await planted.unlink("o")
+        return record
+
+    monkeypatch.setattr(diagnosis, "read", read)
+    assert (await take_census(diagnosis)).disagreements == []
 
 
 async def test_a_record_that_cannot_be_read_is_told_once_and_hides_no_other(planted, diagnosis):
