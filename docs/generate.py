@@ -36,7 +36,7 @@ KEYS = {
     "P:monitor": ("string with TTL", "the leading monitor"),
     "P:holds": ("hash", "hold and guards in force, and why"),
     "P:strays": ("hash", "heartbeats of nobody, or of an older incarnation than the record's"),
-    "P:alerts": ("string", "the revision up to which alerts have been sent"),
+    "P:alerts": ("string", "JSON: epoch and revision up to which alerts have been sent, and what is told and not over"),
     "P:restarts:ID": ("hash", "reserved for the restart ledger"),
     "P:claims": ("zset", "reserved for claims"),
     "P:request:TOKEN": (

@@ -28,7 +28,7 @@ _TIMED = ("health", "monitors", "monitor_faults", "detector", "guards")
 TIMED = (
     *(
         TESTS / "instance" / f"test_{name}.py"
-        for name in ("health", "monitors", "monitor_faults", "detector", "guards")
+        for name in ("health", "monitors", "monitor_faults", "detector", "guards", "alerts")
     ),
     TESTS / "instance" / "session",
     TESTS / "cli",

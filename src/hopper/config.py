@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     webhook_allow: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts that restart webhooks may name: `HOST`, `HOST:PORT` or `*.DOMAIN`, separated by commas; empty: none."""
     webhook_timeout_s: Seconds = 5.0
-    """Seconds one delivery of a webhook may take."""
+    """Seconds one attempt to deliver a webhook may take."""
     webhook_retries: Annotated[int, Field(ge=0)] = 4
     """Times a webhook is sent again after a failure."""
 

@@ -21,6 +21,8 @@ HopperError
 ├── Unavailable            503  Redis is away, refuses writes or answers too late
 │   ├── Stalled                 a verdict was refused because Redis' clock is not where it should be
 │   └── NotLeader               another monitor leads
+├── WebhookFailed          502  whoever a webhook calls could not be told
+│   └── WebhookRefused          the webhook leads to where none may
 └── StoreFault             500  Redis answered what it never should
     └── NewerSchema             the keys were written by a newer version
 """
@@ -52,6 +54,8 @@ __all__ = [
     "Superseded",
     "TooLarge",
     "Unavailable",
+    "WebhookFailed",
+    "WebhookRefused",
 ]
 
 
@@ -220,6 +224,26 @@ class NotLeader(Unavailable):
     """A verdict or a hold was refused: another monitor leads."""
 
     code = "not-leader"
+
+
+class WebhookFailed(HopperError):
+    """Whoever a webhook calls could not be told, however often it was tried.
+
+    `passing` says whether a later attempt may succeed: it is away or overloaded, and has not refused what it was sent.
+    """
+
+    code = "webhook-failed"
+    status = 502
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class WebhookRefused(WebhookFailed):
+    """The webhook leads to where none may, by its form or by `webhook_allow`; nothing was sent."""
+
+    code = "webhook-refused"
 
 
 class StoreFault(HopperError):

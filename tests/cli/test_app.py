@@ -16,7 +16,7 @@ from servers import RedisServer
 
 COMMANDS = [
     *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "guard", "explain"),
-    *("watch", "link", "unlink", "state", "rm", "lua"),
+    *("watch", "link", "unlink", "state", "rm", "doctor", "lua"),
 ]
 
 
@@ -134,8 +134,9 @@ def test_logs_are_key_and_value_by_default_and_silent_for_a_single_command(hoppe
 
 def test_every_error_has_an_exit_code_of_its_kind() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HopperError)]
-    by_status = {404: Exit.NOT_FOUND, 409: Exit.REFUSED, 503: Exit.UNAVAILABLE, 500: Exit.UNEXPECTED}
+    by_status = {404: Exit.NOT_FOUND, 409: Exit.REFUSED, 500: Exit.UNEXPECTED}
     by_status |= dict.fromkeys((400, 413, 422), Exit.INVALID) | dict.fromkeys((410, 412), Exit.PRECONDITION)
+    by_status |= dict.fromkeys((502, 503), Exit.UNAVAILABLE)
     assert {kind: exit_of(kind("why")) for kind in kinds} == {kind: by_status[kind.status] for kind in kinds}
 
 

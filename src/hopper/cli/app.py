@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from hopper.cli.connection import Connection, connected, connection_parameters
+from hopper.cli.doctor import doctor
 from hopper.cli.exits import MEANINGS, Exit, exit_of, sentence_of
 from hopper.cli.explain import explain
 from hopper.cli.guard import guard
@@ -31,7 +32,7 @@ from hopper.errors import HopperError
 __all__ = ["app", "main"]
 
 _LONG_RUNNING = (serve, monitor, run)
-_ONE_SHOT = (register, get, ls, discover, tree, health, guard, explain, watch, link, unlink, state, rm, lua)
+_ONE_SHOT = (register, get, ls, discover, tree, health, guard, explain, watch, link, unlink, state, rm, doctor, lua)
 
 _EPILOG = "Exit codes:\n\n\b\n" + "\n".join(f"{code}  {meaning}" for code, meaning in MEANINGS.items())
 

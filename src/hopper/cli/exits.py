@@ -11,6 +11,7 @@ from hopper.errors import (
     Refused,
     TooLarge,
     Unavailable,
+    WebhookFailed,
 )
 
 __all__ = ["MEANINGS", "Exit", "exit_of", "sentence_of"]
@@ -26,6 +27,7 @@ class Exit(IntEnum):
     REFUSED = 4
     PRECONDITION = 5
     UNAVAILABLE = 6
+    PROBLEM = 7
 
 
 MEANINGS: dict[Exit, str] = {
@@ -36,6 +38,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.REFUSED: "the rules of the tree forbid it; nothing was changed",
     Exit.PRECONDITION: "another revision than asked for, or one no longer in the log",
     Exit.UNAVAILABLE: "no Redis, it refuses writes or answers too late, or a port is taken",
+    Exit.PROBLEM: "hopper doctor has found a problem",
 }
 
 _EXITS: tuple[tuple[type[HopperError], Exit], ...] = (
@@ -46,6 +49,7 @@ _EXITS: tuple[tuple[type[HopperError], Exit], ...] = (
     (Compacted, Exit.PRECONDITION),
     (PreconditionFailed, Exit.PRECONDITION),
     (Unavailable, Exit.UNAVAILABLE),
+    (WebhookFailed, Exit.UNAVAILABLE),
 )
 
 

@@ -12,6 +12,7 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.adoption import Adoption
+from hopper.instance.alerts import Alerts
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
@@ -67,6 +68,7 @@ class Monitor:
             Strays(settings, self.view, samples, leads=self._leads),
             Adoption(self.view, relationships, leads=self._leads),
             Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+            Alerts(settings, self.view, self._store, monitor_id=self.id, leads=self._leads),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import redis.asyncio
 
 from hopper.config import Settings
@@ -21,7 +20,7 @@ from hopper.store.faults import convert, reading
 from hopper.store.keys import Keys
 from hopper.store.scripts import script
 
-__all__ = ["Position", "RecordReader", "decode_holds", "readable"]
+__all__ = ["Position", "RecordReader", "decode_facts", "readable"]
 
 _READ_BATCH = 500
 
@@ -108,14 +107,13 @@ class RecordReader:
             async with self.client.pipeline(transaction=False) as pipe:
                 pipe.get(self.keys.monitor).hgetall(self.keys.holds)
                 monitor, holds = await pipe.execute()
-        return monitor.decode() if monitor else None, decode_holds(holds)
+        return monitor.decode() if monitor else None, decode_facts(holds)
 
     async def strays(self) -> dict[str, dict[str, Any]]:
         """Heartbeats that belong to nobody, or to a former incarnation, by id, as the monitor last saw them."""
         with reading():
             found = await self.client.hgetall(self.keys.strays)
-        with readable(self.keys.strays):
-            return {id.decode(): dict(orjson.loads(stray)) for id, stray in found.items()}
+        return decode_facts(found)
 
     async def lease(self) -> tuple[str | None, int]:
         """Who leads the monitoring, None where nobody does, and for how many milliseconds more without a pulse."""
@@ -192,8 +190,8 @@ class RecordReader:
             return None
 
 
-def decode_holds(holds: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
-    """What stands in the hash of hold and guards, each by its name."""
+def decode_facts(holds: Mapping[bytes, bytes]) -> dict[str, dict[str, Any]]:
+    """A hash of JSON objects: hold and guards by their name, strays by their id."""
     return {name.decode(errors="replace"): decode_evidence(value) for name, value in holds.items()}
 
 

@@ -14,7 +14,7 @@ from hopper.errors import HopperError, Unavailable
 from hopper.store.client import ConnectCount, command_client, database_of, subscriber_client
 from hopper.store.faults import border, convert
 from hopper.store.keys import Keys
-from hopper.store.reading import decode_holds
+from hopper.store.reading import decode_facts
 from hopper.store.scripts import script
 
 __all__ = ["Lapse", "PulseAnswer", "SurveillanceStore"]
@@ -174,7 +174,7 @@ class SurveillanceStore:
         """The guards in force, by group, each with its evidence."""
         with border():
             holds = await self._client.hgetall(self.keys.holds)
-        return {name: evidence for name, evidence in decode_holds(holds).items() if name != "hold"}
+        return {name: evidence for name, evidence in decode_facts(holds).items() if name != "hold"}
 
     async def _hold(self, name: str, arguments: dict[str, Any]) -> None:
         with border():

@@ -1,0 +1,18 @@
+-- Note how far the leading monitor has come with the alerts, so that the next leader goes on from there.
+--
+-- KEYS     alerts        string   how far the alerts have come
+--          monitor       string   id of the leading monitor
+-- ARGV     monitor_id    string   the monitor that sends them
+--          position      string   epoch, revision and what is told, as JSON
+-- RETURNS  noted         integer  1
+-- ERRORS   NOT_LEADER    another monitor leads
+-- USES     refuse
+local alerts, monitor = unpack(KEYS)
+local monitor_id, position = unpack(ARGV)
+
+local leader = redis.call('GET', monitor) or ''
+if leader ~= monitor_id then
+  return refuse('NOT_LEADER', "'%s' sends no alerts: '%s' leads", monitor_id, leader)
+end
+redis.call('SET', alerts, position)
+return { 1 }

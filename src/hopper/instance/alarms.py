@@ -1,0 +1,289 @@
+"""Alarms: which events become alerts. It does no I/O; seconds are of a monotonic clock.
+
+One condition is told once. An instance that is down is told of after `guard_settle_s`, if it is down then, by nobody
+else's alert: not where one above it is down too, nor where its group is or was guarded, nor in maintenance.
+"""
+
+import heapq
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from hopper.instance.replica import Replica
+from hopper.model.alert import Alert, AlertKind, AlertStatus, describe
+from hopper.model.event import Event, EventType, Reason
+from hopper.model.health import Health
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+from hopper.model.state import State
+
+__all__ = ["Alarms"]
+
+_LEADERSHIP = "leadership"
+"""The reason of the hold with which every leader begins: routine, told to nobody."""
+
+_RANK = {Scope.GLOBAL: 0, Scope.PROJECT: 1, Scope.ORCHESTRATION: 2}
+_LOST = frozenset({Health.DOWN, Health.SUSPECT})
+
+
+@dataclass(slots=True, kw_only=True)
+class _Down:
+    """An instance that was judged down, and when to look whether that is to be told; never, where `due_s` is None."""
+
+    incarnation: int
+    revision: int
+    origin: int
+    at_ms: int
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    due_s: float | None = None
+
+
+class Alarms:
+    """What is told, what waits, and what each event makes of it. Give it every event in order.
+
+    `told` is what was told before and is not over, by the keys of the alerts; `guards` are the groups now guarded.
+    """
+
+    def __init__(self, *, settle_s: float, told: Mapping[str, int] | None = None, guards: Collection[str] = ()) -> None:
+        self.told: dict[str, int] = dict(told or {})
+        self._settle_s = settle_s
+        self._guards = set(guards)
+        self._released: dict[str, int] = {}
+        self._downs: dict[str, _Down] = {}
+        self._due: list[tuple[float, int, str, _Down]] = []
+        self._order = count()
+
+    @property
+    def next_due_s(self) -> float | None:
+        """When `due` next has something to look at."""
+        return self._due[0][0] if self._due else None
+
+    @property
+    def oldest_origin(self) -> int | None:
+        """The revision of the oldest event about which nothing is decided yet."""
+        return min((down.origin for due_s, _, _, down in self._due if down.due_s == due_s), default=None)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
+        """The alerts that an event leads to at once. The replica may be newer than the event."""
+        match event.type:
+            case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
+                return self._hold(event)
+            case EventType.GUARD_RAISED | EventType.GUARD_RELEASED:
+                return self._guard(event, replica)
+        record = event.record
+        if record is None:
+            return []
+        alerts: list[Alert] = []
+        gone = event.type is EventType.DEREGISTERED
+        if gone or record.health not in _LOST:
+            alerts += self._over(event, record, replica, now_s, gone=gone)
+        elif record.health is Health.DOWN and "health" in event.previous:
+            self._judged(record, event, now_s)
+        elif record.health is Health.DOWN and "maintenance" in event.previous:
+            self._look_again(record, event.revision, now_s)
+        if gone or not record.flapping:
+            self.told.pop(f"{AlertKind.FAILED}:{record.id}", None)
+        if event.type is EventType.STATE_CHANGED and record.state is State.FAILED:
+            alerts += self._failed(event, record)
+        if event.type is EventType.RESTART_EXHAUSTED and record.maintenance is None:
+            alerts.append(_alert(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
+        return alerts
+
+    def _hold(self, event: Event) -> list[Alert]:
+        if event.evidence.get("reason", event.reason) == _LEADERSHIP:
+            return []
+        status = AlertStatus.FIRING if event.type is EventType.HOLD_STARTED else AlertStatus.RESOLVED
+        return [_alert(AlertKind.HOLD, status, event, None)]
+
+    def _guard(self, event: Event, replica: Replica) -> list[Alert]:
+        group = str(event.evidence.get("group", ""))
+        if event.type is EventType.GUARD_RAISED:
+            self._guards.add(group)
+            return [_alert(AlertKind.GUARD, AlertStatus.FIRING, event, None)]
+        self._guards.discard(group)
+        self._released[group] = event.at_ms
+        lost = replica.count("health", Health.DOWN) + replica.count("health", Health.SUSPECT)
+        left = sum(_is_in(group, record) for record in _of_health(replica, _LOST)) if lost else 0
+        evidence = {"left_down": left} if left else {}
+        return [_alert(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=evidence)]
+
+    def _failed(self, event: Event, record: Record) -> list[Alert]:
+        key = f"{AlertKind.FAILED}:{record.id}"
+        if record.maintenance is not None or self.told.get(key, event.revision) != event.revision:
+            return []
+        if record.flapping:
+            self.told[key] = event.revision
+        return [_alert(AlertKind.FAILED, AlertStatus.FIRING, event, record)]
+
+    def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
+        """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
+        self._downs.pop(record.id, None)
+        if gone or event.previous.get("health") == Health.DOWN:
+            for below in replica.descendants(record.id):
+                if below.health is Health.DOWN:
+                    self._look_again(below, event.revision, now_s)
+        key = f"{AlertKind.DOWN}:{record.id}"
+        if self.told.get(key, event.revision) >= event.revision or (record.flapping and record.monitored and not gone):
+            return []
+        del self.told[key]
+        why = "it was deregistered" if gone else f"it is {record.state} and {record.health}"
+        return [_alert(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
+
+    # -- what waits ------------------------------------------------------------------------------------------------
+
+    def _judged(self, record: Record, event: Event, now_s: float) -> None:
+        """Look at an instance that has gone down once it is certain whether others have too."""
+        down = _Down(
+            incarnation=record.incarnation,
+            revision=event.revision,
+            origin=event.revision,
+            at_ms=event.at_ms,
+            reason=event.reason,
+            evidence=event.evidence,
+        )
+        self._downs[record.id] = down
+        self._wait(record.id, down, now_s + self._settle_s)
+
+    def _look_again(self, record: Record, origin: int, now_s: float) -> None:
+        """Look at an instance that was down before, since what kept it from being told is over."""
+        down = self._downs.get(record.id)
+        if down is None or down.incarnation != record.incarnation:
+            down = self._downs[record.id] = _Down(
+                incarnation=record.incarnation,
+                revision=record.revision,
+                origin=origin,
+                at_ms=record.down_at_ms or record.updated_at_ms,
+                reason="",
+            )
+        elif down.due_s is not None:
+            return
+        down.origin = origin
+        self._wait(record.id, down, now_s + self._settle_s)
+
+    def _wait(self, id: str, down: _Down, due_s: float) -> None:
+        down.due_s = due_s
+        heapq.heappush(self._due, (due_s, next(self._order), id, down))
+
+    def due(self, replica: Replica, now_s: float) -> list[Alert]:
+        """The alerts whose time has come, those above before those below them. The replica must be up to date."""
+        ripe: list[tuple[int, int, Record, _Down]] = []
+        while self._due and self._due[0][0] <= now_s:
+            due_s, order, id, down = heapq.heappop(self._due)
+            if self._downs.get(id) is not down or down.due_s != due_s:
+                continue
+            record = replica.records.get(id)
+            if record is None or record.health is not Health.DOWN or record.incarnation != down.incarnation:
+                del self._downs[id]
+                continue
+            ripe.append((_RANK[record.scope], order, record, down))
+        alerts = (self._look_at(record, down, replica) for _, _, record, down in sorted(ripe, key=lambda one: one[:2]))
+        return [alert for alert in alerts if alert is not None]
+
+    def _look_at(self, record: Record, down: _Down, replica: Replica) -> Alert | None:
+        down.due_s = None
+        key = f"{AlertKind.DOWN}:{record.id}"
+        if key in self.told or record.maintenance is not None or self._is_guarded(record, down):
+            return None
+        for above in replica.ancestors(record.id):
+            if above.health not in _LOST:
+                continue
+            if f"{AlertKind.DOWN}:{above.id}" in self.told:
+                return None
+            waits = self._downs.get(above.id)
+            if waits is not None and waits.due_s is not None:
+                self._wait(record.id, down, waits.due_s)
+                return None
+        self.told[key] = down.revision
+        below = sum(child.health is Health.DOWN for child in replica.descendants(record.id))
+        evidence = dict(down.evidence) | ({"descendants_down": below} if below else {})
+        return Alert(
+            kind=AlertKind.DOWN,
+            status=AlertStatus.FIRING,
+            id=record.id,
+            record=record,
+            reason=down.reason,
+            evidence=evidence,
+            at_ms=down.at_ms,
+            revision=down.revision,
+            origin=down.origin,
+            text=describe(
+                AlertKind.DOWN, AlertStatus.FIRING, id=record.id, record=record, evidence=evidence, at_ms=down.at_ms
+            ),
+        )
+
+    def _is_guarded(self, record: Record, down: _Down) -> bool:
+        """Whether a guard's alert tells of it: one stands, or stood when its heartbeat lapsed."""
+        if down.reason == Reason.GUARD or any(_is_in(group, record) for group in self._guards):
+            return True
+        lapsed_ms = down.evidence.get("deadline_ms", down.at_ms)
+        return any(_is_in(group, record) and lapsed_ms < at_ms for group, at_ms in self._released.items())
+
+    def reconcile(self, replica: Replica, now_ms: int) -> list[Alert]:
+        """The ends of what was told and is over, where the events that ended it will never come."""
+        alerts: list[Alert] = []
+        for key, revision in list(self.told.items()):
+            kind, _, id = key.partition(":")
+            record = replica.records.get(id)
+            if record is not None and record.health in _LOST and kind == AlertKind.DOWN:
+                continue
+            del self.told[key]
+            if kind == AlertKind.DOWN:
+                why = f"it is {record.state} and {record.health}" if record else "it was deregistered"
+                text = describe(AlertKind.DOWN, AlertStatus.RESOLVED, id=id, record=record, reason=why)
+                alerts.append(
+                    Alert(
+                        kind=AlertKind.DOWN,
+                        status=AlertStatus.RESOLVED,
+                        id=id,
+                        record=record,
+                        reason="resync",
+                        at_ms=record.updated_at_ms if record else now_ms,
+                        revision=record.revision if record else revision,
+                        origin=replica.revision,
+                        text=text,
+                    )
+                )
+        return alerts
+
+
+def _is_in(group: str, record: Record) -> bool:
+    """Whether an instance belongs to a guarded group: `project:ID`, `orphans` or `global`, which is all the others."""
+    if group.startswith("project:"):
+        return record.parent_id == group.removeprefix("project:") and record.scope is Scope.ORCHESTRATION
+    return record.is_orphan == (group == "orphans")
+
+
+def _of_health(replica: Replica, healths: Collection[Health]) -> Iterator[Record]:
+    return (record for record in replica.records.values() if record.health in healths)
+
+
+def _alert(
+    kind: AlertKind,
+    status: AlertStatus,
+    event: Event,
+    record: Record | None,
+    *,
+    why: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> Alert:
+    """The alert that an event leads to at once. `why` says in words what its reason says in one."""
+    evidence = {**event.evidence, **(more or {})}
+    id = record.id if record else None
+    return Alert(
+        kind=kind,
+        status=status,
+        id=id,
+        record=record,
+        reason=event.reason or (str(event.type) if why else ""),
+        evidence=evidence,
+        at_ms=event.at_ms,
+        revision=event.revision,
+        origin=event.revision,
+        text=describe(
+            kind, status, id=id, record=record, reason=why or event.reason, evidence=evidence, at_ms=event.at_ms
+        ),
+    )

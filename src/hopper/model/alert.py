@@ -1,0 +1,149 @@
+"""Alerts: what an operator is told unasked, and how far that has come."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from hopper.model.record import Record
+from hopper.model.story import moment
+
+__all__ = ["Alert", "AlertKind", "AlertPosition", "AlertStatus", "describe"]
+
+
+class AlertKind(StrEnum):
+    """What an alert is about."""
+
+    DOWN = "down"
+    FAILED = "failed"
+    EXHAUSTED = "exhausted"
+    GUARD = "guard"
+    HOLD = "hold"
+
+
+class AlertStatus(StrEnum):
+    """Whether it begins or is over."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One thing to tell. Of a guard or a hold `id` and `record` are None; of one that is gone `record` may be.
+
+    `revision` and `at_ms` are those of the event it tells of. `origin` is the revision of the event that led to it: who
+    reads the log from there on comes to it again.
+    """
+
+    kind: AlertKind
+    status: AlertStatus
+    id: str | None
+    record: Record | None
+    reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    at_ms: int
+    revision: int
+    origin: int
+    text: str
+
+    @property
+    def key(self) -> str:
+        """What it is about, the same for its begin and its end: `down:ID`."""
+        return str(self.kind) if self.id is None else f"{self.kind}:{self.id}"
+
+    @property
+    def purpose(self) -> str:
+        """The last part of its delivery's name."""
+        return f"{self.kind}-{self.status}"
+
+    def document(self, *, namespace: str, epoch: str) -> dict[str, Any]:
+        """What is sent."""
+        record = self.record
+        return {
+            "namespace": namespace,
+            "alert": self.kind,
+            "status": self.status,
+            "id": self.id,
+            "name": record.name if record else None,
+            "scope": record.scope if record else None,
+            "parent_id": record.parent_id if record else None,
+            "reason": self.reason,
+            "evidence": dict(self.evidence),
+            "at_ms": self.at_ms,
+            "revision": self.revision,
+            "epoch": epoch,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertPosition:
+    """The last revision of an epoch that is dealt with, and what is told and not over: `down:ID` to its revision."""
+
+    epoch: str
+    revision: int
+    told: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The position as Redis holds it."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def from_json(cls, value: bytes) -> "AlertPosition":
+        """Read a position. Raises `ValueError`, `TypeError` or `KeyError` where it is none."""
+        document = orjson.loads(value)
+        told = {str(key): int(revision) for key, revision in dict(document["told"]).items()}
+        return cls(epoch=str(document["epoch"]), revision=int(document["revision"]), told=told)
+
+
+def describe(
+    kind: AlertKind,
+    status: AlertStatus,
+    *,
+    id: str | None,
+    record: Record | None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    at_ms: int = 0,
+) -> str:
+    """The sentence of an alert."""
+    evidence = evidence or {}
+    why = f": {reason}" if reason else ""
+    match kind, status:
+        case AlertKind.GUARD, AlertStatus.FIRING:
+            lapsed, size = evidence.get("lapsed", "too many"), evidence.get("group_size", "its instances")
+            group = evidence.get("group", "?")
+            return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed at once, and nobody is judged"
+        case AlertKind.GUARD, _:
+            left = evidence.get("left_down", 0)
+            rest = f"; {left} of it are still suspect or down" if left else ""
+            return f"the guard over the group '{evidence.get('group', '?')}' is released{why}{rest}"
+        case AlertKind.HOLD, AlertStatus.FIRING:
+            return f"nobody is judged any more{why}"
+        case AlertKind.HOLD, _:
+            since = f" after a hold since {moment(evidence['since_ms'])} UTC" if "since_ms" in evidence else ""
+            return f"instances are judged again{since}{why}"
+    who = f"'{id}'" if record is None else _named(record)
+    match kind, status:
+        case _, AlertStatus.RESOLVED:
+            return f"{who} is no longer {kind}{why}"
+        case AlertKind.FAILED, _:
+            return f"{who} has failed{why}"
+        case AlertKind.EXHAUSTED, _:
+            return f"{who} has failed and is not restarted any more{why}"
+    sentence = f"{who} is down since {moment(at_ms)} UTC"
+    if "last_heartbeat_ms" in evidence:
+        sentence += f": its last heartbeat was at {moment(evidence['last_heartbeat_ms'])}"
+    below = evidence.get("descendants_down", 0)
+    if below:
+        sentence += f"; {below} below it {'is' if below == 1 else 'are'} down too"
+    return f"{sentence}; it is flapping" if record is not None and record.flapping else sentence
+
+
+def _named(record: Record) -> str:
+    name = "" if record.name == record.id else f" ({record.name})"
+    under = f" under '{record.parent_id}'" if record.parent_id is not None else ""
+    return f"{record.scope} '{record.id}'{name}{under}"
