@@ -1,13 +1,10 @@
 """The supervisor: one command as an instance of the registry, from its start to its end."""
 
 import asyncio
-import contextlib
-import ctypes
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import tenacity
 
 from hopper.config import Settings
 from hopper.errors import HopperError, Unavailable
+from hopper.instance.process_group import ProcessGroup, exit_code
 from hopper.instance.session import InstanceSession
 from hopper.model.event import Reason
 from hopper.model.heartbeat import seconds_of
@@ -23,12 +21,11 @@ from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.keys import Keys
 
-__all__ = ["Supervisor", "exit_code"]
+__all__ = ["Supervisor"]
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """What a shell answers for a command that it cannot run, or cannot find."""
 
-_POLL_S = 0.02
 _FAIL_PATIENCE_S = 5.0
 """Seconds in which a failure is reported again while Redis is away; after that the lapse tells of it."""
 
@@ -55,7 +52,7 @@ class Supervisor:
         self._settings = settings
         self._stop_timeout_s = stop_timeout_s
         self._session = InstanceSession(replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats)
-        self._group: _Group | None = None
+        self._group: ProcessGroup | None = None
         self._asked = asyncio.Event()
         self._signal = signal.SIGTERM
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, id=self._session.id)
@@ -97,17 +94,10 @@ class Supervisor:
             finally:
                 await self._group.end(self._signal, self._stop_timeout_s)
 
-    async def _start(self, session: InstanceSession) -> "_Group":
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=os.environ | self._environment(session),
-            # Its group is not the terminal's: reading from there would stop it.
-            stdin=asyncio.subprocess.DEVNULL if sys.stdin is not None and sys.stdin.isatty() else None,
-            process_group=0,
-            preexec_fn=_killed_with(os.getpid()),
-        )
-        self._logger.info("run.started", pid=process.pid, command=self._command[0])
-        return _Group(process)
+    async def _start(self, session: InstanceSession) -> ProcessGroup:
+        group = await ProcessGroup.start(self._command, environment=os.environ | self._environment(session))
+        self._logger.info("run.started", pid=group.process.pid, command=self._command[0])
+        return group
 
     def _environment(self, session: InstanceSession) -> dict[str, str]:
         return {
@@ -119,7 +109,7 @@ class Supervisor:
             "HOPPER_REDIS_URL": self._settings.redis_url or "",
         }
 
-    async def _attend(self, session: InstanceSession, group: "_Group") -> int:
+    async def _attend(self, session: InstanceSession, group: ProcessGroup) -> int:
         """Wait for the command's own end, or bring it about once `stop` was called."""
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._tell(session))
@@ -136,7 +126,7 @@ class Supervisor:
         await self._asked.wait()
         await self._report(session, Verb.STOP)
 
-    async def _end_when_asked(self, group: "_Group") -> None:
+    async def _end_when_asked(self, group: ProcessGroup) -> None:
         await self._asked.wait()
         await group.end(self._signal, self._stop_timeout_s)
 
@@ -173,75 +163,3 @@ def _unusable(command: str) -> int | None:
     if shutil.which(command) is not None:
         return None
     return NOT_EXECUTABLE if os.sep in command and Path(command).exists() else NOT_FOUND
-
-
-class _Group:
-    """The process group of a command."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    def send(self, number: signal.Signals) -> bool:
-        """Signal everyone in the group; whether there was anyone."""
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            return False
-        return True
-
-    async def end(self, number: signal.Signals, timeout_s: float) -> None:
-        """Signal the group, and kill what is left of it after `timeout_s`, or at once if this is cancelled."""
-        try:
-            if self.send(number):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(timeout_s):
-                        while self._lives():  # noqa: ASYNC110 - the kernel sends no event for a group
-                            await asyncio.sleep(_POLL_S)
-        finally:
-            if self._lives():
-                self.send(signal.SIGKILL)
-        await self.process.wait()
-
-    def _lives(self) -> bool:
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return _has_living_member(self.process.pid)
-
-
-def _has_living_member(group: int) -> bool:
-    """Whether one of a group that exists is more than a zombie, which may stay for long where nobody reaps orphans."""
-    processes = Path("/proc")
-    if not processes.is_dir():
-        return True
-    for stat in processes.glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
-
-
-def exit_code(returncode: int) -> int:
-    """A return code of `subprocess` as a shell tells it: 128 and the number for one that a signal ended."""
-    return 128 - returncode if returncode < 0 else returncode
-
-
-# Linux only. Elsewhere a command whose supervisor was killed runs on until it ends by itself.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
-
-
-def _killed_with(parent: int) -> Callable[[], None] | None:
-    """For the forked child, before it becomes the command: have the kernel kill it when its supervisor dies."""
-    if _LIBC is None:
-        return None
-    prctl, signalled = _LIBC.prctl, ctypes.c_ulong(signal.SIGKILL)
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, signalled, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call above
-            os._exit(1)
-
-    return arrange
