@@ -12,14 +12,19 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.adoption import Adoption
+from hopper.instance.delivery import Delivery, Send
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
+from hopper.instance.escalation import Escalation, Report
 from hopper.instance.pulse import Pulse
 from hopper.instance.relationships import Relationships
+from hopper.instance.restarting import Restarting, nobody
+from hopper.instance.restarts import Restarts
 from hopper.instance.resuming import Resuming
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event
+from hopper.model.record import Record
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
 from hopper.store.surveillance import SurveillanceStore
@@ -33,7 +38,15 @@ _REFUSED_PAUSE_S = 30.0
 class Monitor:
     """One monitor of a namespace. `run` ends by cancellation and gives the leadership back."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        send: Send | None = None,
+        report: Report | None = None,
+        is_guarded: Callable[[Record], bool] = nobody,
+    ) -> None:
+        """`send` posts webhooks, `report` takes levels of health, and `is_guarded` says who is in a guarded group."""
         self.id = f"monitor-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._settings = settings
         self._store = InstanceStore(settings)
@@ -51,9 +64,21 @@ class Monitor:
         )
         self.detector.pulse = self.pulse
         relationships = Relationships(self._store, self.view)
+        restarts = Restarts(self._store)
         self._duties: tuple[Duty, ...] = (
             Adoption(self.view, relationships, leads=self._leads),
             Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+            Restarting(
+                settings,
+                self.view,
+                restarts,
+                monitor_id=self.id,
+                leads=self._leads,
+                is_held=lambda: self.pulse.holds.open,
+                is_guarded=is_guarded,
+            ),
+            Escalation(settings, self.view, restarts, monitor_id=self.id, leads=self._leads, report=report),
+            *([] if send is None else [Delivery(self.view, restarts, leads=self._leads, send=send)]),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 

@@ -46,9 +46,13 @@ class ProcessGroup:
         return True
 
     async def end(self, number: signal.Signals, timeout_s: float) -> None:
-        """Signal the group, and kill what is left of it after `timeout_s`, or at once if this is cancelled."""
+        """Signal the group, and kill what is left of it after `timeout_s`, or at once if this is cancelled.
+
+        One that was stopped goes on, so that it hears the signal.
+        """
         try:
             if self.send(number):
+                self.send(signal.SIGCONT)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(timeout_s):
                         while self._lives():  # noqa: ASYNC110 - the kernel sends no event for a group

@@ -1,12 +1,14 @@
 """The supervisor: one command as an instance of the registry, from its start to its end."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 import tenacity
@@ -14,7 +16,9 @@ import tenacity
 from hopper.config import Settings
 from hopper.errors import HopperError, Unavailable
 from hopper.instance.process_group import ProcessGroup, exit_code
+from hopper.instance.reaper import Reaper
 from hopper.instance.session import InstanceSession
+from hopper.instance.turns import Turns
 from hopper.model.event import Reason
 from hopper.model.heartbeat import seconds_of
 from hopper.model.spec import InstanceSpec
@@ -26,6 +30,8 @@ __all__ = ["Supervisor"]
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """What a shell answers for a command that it cannot run, or cannot find."""
 
+T = TypeVar("T")
+
 _FAIL_PATIENCE_S = 5.0
 """Seconds in which a failure is reported again while Redis is away; after that the lapse tells of it."""
 
@@ -34,9 +40,12 @@ class Supervisor:
     """Runs a command as an instance: `starting` until its process runs, then `running`, and left when it has ended.
 
     The command has a process group of its own, this process' output, and its input unless that is a terminal. In its
-    environment are `HOPPER_ID`, `HOPPER_NAMESPACE`, `HOPPER_INCARNATION`, `HOPPER_REDIS_URL`, and, for one that
-    heartbeats itself (`heartbeats=False`), `HOPPER_HEARTBEAT_KEY` and `HOPPER_TTL_S`, so that
-    `SETEX $HOPPER_HEARTBEAT_KEY $HOPPER_TTL_S ''` is a heartbeat. It is killed when this process dies (Linux).
+    environment are `HOPPER_ID`, `HOPPER_NAMESPACE`, `HOPPER_INCARNATION`, `HOPPER_REDIS_URL`, `HOPPER_HEARTBEAT_KEY`
+    and `HOPPER_TTL_S`, so that `SETEX $HOPPER_HEARTBEAT_KEY $HOPPER_TTL_S ''` is a heartbeat for one that heartbeats
+    itself (`heartbeats=False`). It is killed when this process dies (Linux).
+
+    A command that fails, or that somebody else claims a restart for (it hangs, or an operator asks), is started again
+    as the restart policy of its record says: as a new incarnation, in a new group, after the old one has ended.
     """
 
     def __init__(
@@ -47,11 +56,19 @@ class Supervisor:
         settings: Settings,
         heartbeats: bool = True,
         stop_timeout_s: float = 10.0,
+        notify: Callable[[str], None] | None = None,
+        reaper: Reaper | None = None,
     ) -> None:
+        """`notify` hears lines for a service manager: `READY=1` and `STOPPING=1`, each with a `STATUS=`.
+
+        A `reaper` of this process is told of the command, to leave it alone.
+        """
         self._command = list(command)
         self._settings = settings
         self._stop_timeout_s = stop_timeout_s
         self._session = InstanceSession(replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats)
+        self._notify = notify or (lambda _: None)
+        self._reaper = reaper
         self._group: ProcessGroup | None = None
         self._asked = asyncio.Event()
         self._signal = signal.SIGTERM
@@ -61,6 +78,11 @@ class Supervisor:
         """Ask the command to end: its group gets the signal now, and SIGKILL after `stop_timeout_s`. Repeatable."""
         self._signal = number
         self._asked.set()
+        self._notify("STOPPING=1\nSTATUS=stopping")
+        self.forward(number)
+
+    def forward(self, number: signal.Signals) -> None:
+        """Send the command's group a signal that does not ask it to end."""
         if self._group is not None:
             self._group.send(number)
 
@@ -69,33 +91,83 @@ class Supervisor:
 
         A command that does not exist, or is not executable, is not registered: 127 and 126, as a shell answers.
         An exit with 0, or after `stop`, leaves the instance `stopped` (an ephemeral one deregistered); any other leaves
-        it `failed`, reason `exit`. Nothing of the command's group outlives this call, however it ends. Raises
-        `Superseded` when another registration has taken the id, and every refusal of the registration.
+        it `failed`, reason `exit`, unless its policy starts it again. Nothing of the command's group outlives this
+        call, however it ends. Raises `Superseded` when another registration has taken the id, and every refusal of the
+        registration.
         """
         missing = _unusable(self._command[0])
         if missing is not None:
             self._logger.error("run.not_started", command=self._command[0], code=missing)
             return missing
         async with self._session as session:
-            if self._asked.is_set():
-                return 128 + self._signal
-            try:
-                self._group = await self._start(session)
-            except OSError as error:
-                self._logger.error("run.not_started", command=self._command[0], detail=error.strerror)
-                await self._report_failure(session)
-                return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            try:
-                code = await self._attend(session, self._group)
-                if code != 0 and not self._asked.is_set():
-                    self._logger.warning("run.failed", code=code)
-                    await self._report_failure(session)
-                return code
-            finally:
-                await self._group.end(self._signal, self._stop_timeout_s)
+            turns = Turns(session)
+            code: int | None = None
+            while not self._asked.is_set():
+                code, goes_on = await self._run_once(session, turns)
+                if not goes_on or not await self._start_anew(session, turns):
+                    break
+            return 128 + self._signal if code is None else code
+
+    async def _run_once(self, session: InstanceSession, turns: Turns) -> tuple[int, bool]:
+        """Run the command once; answers its exit code, and whether it is to be started again."""
+        try:
+            self._group = group = await self._start(session)
+        except OSError as error:
+            self._logger.error("run.not_started", command=self._command[0], detail=error.strerror)
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            return code, await self._after_exit(session, turns, code)
+        try:
+            goes_on = await self._attend(session, group, turns)
+            returncode = await group.process.wait()
+            if goes_on is None:
+                goes_on = await self._after_exit(session, turns, returncode)
+            if goes_on:
+                await self._end_for_restart(group, turns)
+            return exit_code(returncode), goes_on
+        finally:
+            await group.end(self._signal, self._stop_timeout_s)
+            self._group = None
+
+    async def _after_exit(self, session: InstanceSession, turns: Turns, returncode: int) -> bool:
+        """Report how the command has ended by itself; whether it is to be started again."""
+        if self._asked.is_set() or (returncode == 0 and turns.mode != "always"):
+            return False
+        code = exit_code(returncode)
+        self._logger.warning("run.failed", code=code)
+        evidence: dict[str, int] = {"exit_code": code} | ({"signal": -returncode} if returncode < 0 else {})
+        if turns.mode == "never":
+            await self._report_failure(session, evidence)
+            return False
+        return await self._unless_asked(turns.after_exit(evidence)) or False
+
+    async def _start_anew(self, session: InstanceSession, turns: Turns) -> bool:
+        """Wait for the time of the restart, and register for it; False where there will be none."""
+        await session.stop_beating()
+        self._notify("STATUS=waiting to be restarted")
+        taken = await self._unless_asked(turns.taken())
+        if taken:
+            await self._unless_asked(session.restart())
+        if self._asked.is_set():
+            await turns.cancel()
+        return taken or False
+
+    async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` answers; None where `stop` was called before it did."""
+        task, asked = asyncio.ensure_future(work), asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for one in (task, asked):
+                one.cancel()
+            await asyncio.gather(task, asked, return_exceptions=True)
 
     async def _start(self, session: InstanceSession) -> ProcessGroup:
-        group = await ProcessGroup.start(self._command, environment=os.environ | self._environment(session))
+        with contextlib.ExitStack() as stack:
+            spare = stack.enter_context(self._reaper.starting()) if self._reaper is not None else None
+            group = await ProcessGroup.start(self._command, environment=os.environ | self._environment(session))
+            if spare is not None:
+                spare(group.process.pid)
         self._logger.info("run.started", pid=group.process.pid, command=self._command[0])
         return group
 
@@ -109,19 +181,28 @@ class Supervisor:
             "HOPPER_REDIS_URL": self._settings.redis_url or "",
         }
 
-    async def _attend(self, session: InstanceSession, group: ProcessGroup) -> int:
-        """Wait for the command's own end, or bring it about once `stop` was called."""
+    async def _attend(self, session: InstanceSession, group: ProcessGroup, turns: Turns) -> bool | None:
+        """Wait for the command's end, or bring it about once `stop` was called, or others have claimed its restart.
+
+        Answers whether it is to be started again where others have said so, else None.
+        """
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._tell(session))
             ending = tasks.create_task(self._end_when_asked(group))
+            claimed = tasks.create_task(turns.claimed())
+            replacing = tasks.create_task(self._end_when_claimed(group, turns, claimed))
             code = exit_code(await group.process.wait())
             telling.cancel()
+            if not claimed.done():
+                replacing.cancel()
+                claimed.cancel()
             if not self._asked.is_set():
                 ending.cancel()  # else the rest of the group has the rest of its time
         self._logger.info("run.ended", code=code)
-        return code
+        return None if claimed.cancelled() or self._asked.is_set() else claimed.result()
 
     async def _tell(self, session: InstanceSession) -> None:
+        self._notify(f"READY=1\nSTATUS=running as incarnation {session.incarnation}")
         await self._report(session, Verb.RUN)
         await self._asked.wait()
         await self._report(session, Verb.STOP)
@@ -129,6 +210,20 @@ class Supervisor:
     async def _end_when_asked(self, group: ProcessGroup) -> None:
         await self._asked.wait()
         await group.end(self._signal, self._stop_timeout_s)
+
+    async def _end_when_claimed(self, group: ProcessGroup, turns: Turns, claimed: "asyncio.Task[bool]") -> None:
+        goes_on = await asyncio.shield(claimed)
+        self._logger.warning("run.replaced" if goes_on else "run.given_up")
+        await self._end_for_restart(group, turns)
+
+    async def _end_for_restart(self, group: ProcessGroup, turns: Turns) -> None:
+        """End what is left of the command, and keep its restart from other executors meanwhile."""
+        keeping = asyncio.ensure_future(turns.keep())
+        try:
+            await group.end(signal.SIGTERM, self._stop_timeout_s)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
     async def _report(self, session: InstanceSession, verb: Verb) -> None:
         """Tell the registry, however long Redis is away. A refusal is no reason to end the command."""
@@ -143,7 +238,7 @@ class Supervisor:
         except HopperError as error:
             self._logger.warning("run.not_reported", verb=verb.value, detail=str(error))
 
-    async def _report_failure(self, session: InstanceSession) -> None:
+    async def _report_failure(self, session: InstanceSession, evidence: Mapping[str, Any]) -> None:
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_delay(_FAIL_PATIENCE_S),
             wait=tenacity.wait_exponential(multiplier=0.1, max=1.0),
@@ -153,7 +248,7 @@ class Supervisor:
         try:
             async for attempt in retrying:
                 with attempt:
-                    await session.fail(reason=Reason.EXIT)
+                    await session.fail(reason=Reason.EXIT, evidence=evidence)
         except HopperError as error:
             self._logger.warning("run.not_reported", verb=Verb.FAIL.value, detail=str(error))
 
