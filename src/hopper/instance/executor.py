@@ -78,7 +78,7 @@ class Executor:
             while True:
                 await slots.acquire()
                 ((id, incarnation),) = await self._agenda.next(1)
-                attempt = tasks.create_task(self._attempt(id, incarnation))
+                attempt = tasks.create_task(self._try(id, incarnation))
                 attempt.add_done_callback(lambda _: slots.release())
 
     async def _look_anew(self) -> None:
@@ -102,9 +102,16 @@ class Executor:
                 self._anew.set()
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _attempt(self, id: str, incarnation: int) -> None:
+    async def _try(self, id: str, incarnation: int) -> None:
         if not self._acts():
             return
+        try:
+            await self._attempt(id, incarnation)
+        except Exception:
+            self._logger.exception("executor.broken", id=id, incarnation=incarnation)
+            self._agenda.put((id, incarnation), after_s=self._lease_s)
+
+    async def _attempt(self, id: str, incarnation: int) -> None:
         key = (id, incarnation)
         try:
             taken = await self._store.take(id, incarnation, executor=self.id)
