@@ -9,8 +9,9 @@ import pytest
 from hopper import InstanceRegistry, Selector
 from hopper.config import Settings
 from hopper.errors import Unavailable
+from hopper.instance.executor import Executor
 from hopper.instance.restarts import Restarts
-from hopper.model.event import EventType
+from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 from hopper.model.restart import Outcome, RestartLedger
 from hopper.model.scope import Scope
@@ -182,3 +183,64 @@ async def test_a_callback_is_not_called_for_what_its_selector_does_not_match(set
             await store.transition(id, Verb.FAIL)
         await wait_until(lambda: outcome_of(store, "mine", Outcome.SENT))
     assert called == ["mine"]
+
+
+# -- an executor by itself ---------------------------------------------------------------------------------------------
+
+
+async def test_a_claim_that_a_gap_in_the_log_hid_is_carried_out_all_the_same(settings, store):
+    carried_out: list[str] = []
+
+    async def carry_out(record: Record, ledger: RestartLedger) -> None:
+        carried_out.append(record.id)
+
+    async with InstanceRegistry(settings) as registry:
+        restarts = Restarts(store)
+        executor = Executor(
+            registry.view,
+            restarts.store,
+            carry_out,
+            wants=lambda _: True,
+            candidates=lambda: list(registry.view.replica.records.values()),
+        )
+        task = asyncio.create_task(executor.run())
+        web = await registry.register(spec("project", "web"))
+        await restarts.request("web")
+        await asyncio.sleep(0)
+        assert carried_out == []
+        executor.take([Event(revision=2, type=EventType.UPDATED, id="web", at_ms=0, record=web, resync=True)])
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+        task.cancel()
+    assert carried_out == ["web"]
+
+
+async def test_a_fault_of_an_executor_costs_one_attempt(settings, store, monkeypatch):
+    hook = Hook()
+    async with monitored(settings, send=hook) as monitor:
+        (delivery,) = [duty for duty in monitor._duties if duty.name == "delivery"]
+        store_of_executor = delivery._executor._store
+        original, failures = store_of_executor.standing, []
+
+        async def fails_once(id: str) -> Any:
+            if not failures:
+                failures.append(id)
+                raise ZeroDivisionError("a fault of Hopper")
+            return await original(id)
+
+        monkeypatch.setattr(delivery._executor, "_store", Stubborn(store_of_executor, fails_once))
+        await store.register(spec("project", "web", restart=HOOK))
+        await store.transition("web", Verb.FAIL)
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+    assert failures == ["web"]
+    assert len(hook.sent) == 1
+
+
+class Stubborn:
+    """A store of restarts whose `standing` is another."""
+
+    def __init__(self, store: Any, standing: Any) -> None:
+        self._store = store
+        self.standing = standing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
