@@ -12,6 +12,7 @@
 --          expected      string   the state the caller expects it to be in, '' for any
 --          reason        string   why
 --          actor         string   who asks
+--          evidence      string   the figures behind it as a JSON object, as the exit code
 --          log_length    integer  events the log keeps
 -- RETURNS  revision      integer  the revision of the change, the last one where the state was there already
 -- ERRORS   NOT_FOUND     there is no such instance
@@ -21,7 +22,7 @@
 --          ILLEGAL_TRANSITION  the state has no such verb
 -- USES     clock integer refuse record encode log draft commit liveness
 local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
-local id, verb, incarnation, expected, reason, actor, log_length = unpack(ARGV)
+local id, verb, incarnation, expected, reason, actor, evidence, log_length = unpack(ARGV)
 
 local rule = TRANSITIONS[verb]
 if not rule then
@@ -54,7 +55,8 @@ if is and not was then
 elseif was and not is then
   changes.health, changes.stopped_at_ms = 'unknown', integer(log.now)
 end
-commit(log, record_key, draft(log, before, changes, { type = 'state_changed', reason = reason, actor = actor }))
+commit(log, record_key, draft(log, before, changes,
+  { type = 'state_changed', reason = reason, actor = actor, evidence = evidence }))
 if is and not was then
   begin_heartbeat(heartbeat, before.ttl_ms)
 elseif was and not is then

@@ -92,6 +92,19 @@ async def test_the_verbs_lead_through_the_states_and_a_repeat_is_no_error(api, r
     assert registry.view.revision == 9
 
 
+async def test_a_restart_is_claimed_for_whoever_can_carry_it_out_and_a_repeat_is_answered_alike(api, tree, registry):
+    key = {"Idempotency-Key": "one"}
+    answer = await api.post(f"{ONE}/web/restart", headers=key)
+    assert answer.status_code == 200
+    assert (answer.json()["restarts"], answer.json()["state"]) == (1, "running")
+    revision = registry.view.revision
+    assert (await api.post(f"{ONE}/web/restart", headers=key)).json()["restarts"] == 1
+    assert (await registry.restart("web")).restarts == 1
+    assert registry.view.revision == revision
+    problem_of(await api.post(f"{ONE}/nobody/restart"), 404, "not-found")
+    problem_of(await api.post(f"{ONE}/web/restart", json={"reason": "why"}), 422, "invalid")
+
+
 async def test_a_family_is_listed_in_pages(api, tree):
     assert ids(await api.get(f"{ONE}/web/children")) == ["run-1", "run-2"]
     assert ids(await api.get(f"{ONE}/run-1/ancestors?sort=-created_revision")) == ["web", "g"]

@@ -131,6 +131,9 @@ def test_a_bad_document_ends_with_2(hopper: Hopper, text: str, names: list[str])
         (["unlink", "ghost"], 3, ["'ghost'"]),
         (["state", "web", "stopped"], 4, ["'web'", "'stopped'", "running"]),
         (["state", "ghost", "stop"], 3, ["'ghost'"]),
+        (["state", "ghost", "restart"], 3, ["'ghost'"]),
+        (["state", "web", "jump"], 2, ["'jump'", "restart"]),
+        (["state", "web", "restart", "--reason", "why"], 2, ["'restart'", "--reason"]),
         (["rm", "web"], 4, ["'web'", "1"]),
         (["rm", "ghost"], 3, ["'ghost'"]),
         (["get", "ghost"], 3, ["'ghost'"]),
@@ -229,3 +232,10 @@ def test_the_log_names_the_command_line_as_the_actor(hopper: Hopper, server: Red
     with server.connect() as client:
         entries = client.xrange(f"hopper:{{{hopper.settings.namespace}}}:events")
     assert {entry[b"actor"] for _, entry in entries} == {b"cli"}
+
+
+def test_state_has_an_instance_restarted(hopper: Hopper) -> None:
+    hopper.tree()
+    record = hopper.document("state", "web", "RESTART")
+    assert (record["state"], record["restarts"]) == ("running", 1)
+    assert "a restart claimed, at once, by cli (operator)" in hopper.ok("explain", "web")

@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cli.commands import Hopper, Spawn, processes_of
 from hopper.config import Settings
+from hopper.model.policy import RestartPolicy
 from hopper.model.record import Record
 from hopper.model.state import State
 from hopper.store.instances import InstanceStore
@@ -172,6 +176,9 @@ async def test_another_registration_of_the_id_ends_the_command_with_4(
         (["--name", "nightly"], 4, ["'x'", "'run'", "nightly"]),
         (["--ttl", "0"], 2, ["ttl"]),
         (["--stop-timeout", "soon"], 2, ["stop_timeout", "soon"]),
+        (["--restart", "always", "--max-restarts", "-1"], 2, ["max_restarts", "-1"]),
+        (["--restart", "always", "--window", "0"], 2, ["restart.window_s", "0"]),
+        (["--max-restarts", "3"], 2, ["max_restarts", "3", "--restart"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -223,3 +230,95 @@ async def test_without_redis_it_starts_the_embedded_valkey_and_ends_it(spawn: Sp
     assert (await running.line()).startswith("redis://127.0.0.1:")
     assert await running.end() == 0
     await wait_until(lambda: not processes_of(tmp_path), message="no Valkey is left")
+
+
+# -- restarts ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_restart_policy_is_in_the_record(spawn: Spawn, settings: Settings, store: InstanceStore) -> None:
+    options = [
+        "--restart",
+        "always",
+        "--max-restarts",
+        "3",
+        "--window",
+        "10",
+        "--initial-delay",
+        "0.5",
+        "--max-delay",
+        "2",
+    ]
+    await spawn("run", "--id", "x", *options, "--", "sh", "-c", FOREVER, settings=settings)
+    assert (await until_state(store, "x", State.RUNNING)).restart == RestartPolicy(
+        mode="always", max_restarts=3, window_s=10.0, initial_delay_s=0.5, max_delay_s=2.0
+    )
+
+
+async def test_a_command_that_fails_is_restarted_and_then_its_code_is_told(
+    spawn: Spawn, settings: Settings, store: InstanceStore, tmp_path: Path
+) -> None:
+    options = ["--restart", "on-failure", "--max-restarts", "2", "--initial-delay", "0.01"]
+    script = f"echo $HOPPER_INCARNATION; (trap '' TERM; {FOREVER}) >/dev/null 2>&1 & exit 7"
+    running = await spawn(
+        *("run", "--id", "x", "--stop-timeout", "0.1", *options, "--", "sh", "-c", script), settings=settings
+    )
+    out, err = await running.said()
+    assert running.process.returncode == 7
+    incarnations = [int(line) for line in out.split()]
+    assert len(incarnations) == 3
+    assert incarnations == sorted(set(incarnations))
+    record = await record_of(store, "x")
+    assert (record.state, record.restarts) == (State.FAILED, 2)
+    assert "run.exhausted" in err
+    assert processes_of(tmp_path) == {}
+
+
+async def test_an_operator_has_a_command_restarted(
+    spawn: Spawn, settings: Settings, store: InstanceStore, hopper: Hopper
+) -> None:
+    script = f"echo $HOPPER_INCARNATION; {FOREVER}"
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", script, settings=settings)
+    await until_state(store, "x", State.RUNNING)
+    first = int(await running.line())
+    assert await asyncio.to_thread(hopper.document, "state", "x", "restart")
+    assert int(await running.line()) > first
+    assert await running.end(signal.SIGTERM) == 143
+
+
+async def test_signals_that_do_not_ask_to_end_are_the_commands_own(spawn: Spawn, settings: Settings) -> None:
+    script = f"trap 'echo one' USR1; trap 'echo two' USR2; echo ready; {FOREVER}"
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", script, settings=settings)
+    assert await running.line() == "ready"
+    running.process.send_signal(signal.SIGUSR1)
+    assert await running.line() == "one"
+    running.process.send_signal(signal.SIGUSR2)
+    assert await running.line() == "two"
+
+
+NAMESPACES = ("unshare", "--pid", "--fork", "--mount-proc")
+
+
+def can_be_first() -> bool:
+    """Whether a process of ours can be the first of a container."""
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode == 0
+    )
+
+
+@pytest.mark.skipif(not can_be_first(), reason="no process can be the first of a container here")
+async def test_as_the_first_process_of_a_container_it_reaps_orphans_and_tells_the_code(
+    settings: Settings, store: InstanceStore
+) -> None:
+    script = "(sleep 0.1 &); sleep 2; grep -h ^State: /proc/[0-9]*/status; exit 6"
+    environment = {"HOPPER_REDIS_URL": str(settings.redis_url), "HOPPER_NAMESPACE": settings.namespace}
+    process = await asyncio.create_subprocess_exec(
+        *(*NAMESPACES, sys.executable, "-m", "hopper", "run", "--id", "x", "--", "sh", "-c", script),
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 6
+    assert b"S (sleeping)" in out
+    assert b"Z (zombie)" not in out
+    assert (await record_of(store, "x")).state is State.FAILED

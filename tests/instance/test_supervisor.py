@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from hopper.config import Settings
 from hopper.errors import NameTaken, Superseded
-from hopper.instance.supervisor import Supervisor, exit_code
+from hopper.instance.process_group import exit_code
+from hopper.instance.supervisor import Supervisor
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec

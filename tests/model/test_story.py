@@ -107,7 +107,37 @@ STORIES: dict[str, tuple[Event, str]] = {
         event(EventType.DEREGISTERED, evidence={"root": "hq"}),
         "deregistered with 'hq', below which it stood",
     ),
-    "what comes later": (event(EventType.RESTART_CLAIMED), "restart claimed"),
+    "failed by its exit": (
+        event(EventType.STATE_CHANGED, previous={"state": "running"}, state=State.FAILED, evidence={"exit_code": 3}),
+        "running -> failed, exit code 3",
+    ),
+    "failed by a signal": (
+        event(
+            EventType.STATE_CHANGED,
+            previous={"state": "running"},
+            state=State.FAILED,
+            evidence={"exit_code": 137, "signal": 9},
+        ),
+        "running -> failed, ended by signal 9",
+    ),
+    "to be restarted": (
+        event(
+            EventType.RESTART_CLAIMED,
+            evidence={"count": 2, "max_restarts": 5, "delay_ms": 2000},
+            reason="exit",
+            actor="monitor",
+        ),
+        "restart 2 of 5 claimed, in 2000 ms, by monitor (exit)",
+    ),
+    "to be restarted by an operator": (
+        event(EventType.RESTART_CLAIMED, evidence={"count": 0, "delay_ms": 0}, reason="operator", actor="cli"),
+        "a restart claimed, at once, by cli (operator)",
+    ),
+    "given up": (
+        event(EventType.RESTART_EXHAUSTED, evidence={"count": 5}, reason="exit"),
+        "not restarted: 5 restarts have not helped, and no more are allowed (exit)",
+    ),
+    "what comes later": (event(EventType.GUARD_RAISED), "guard raised"),
     "a hold": (
         Event(revision=1, type=EventType.HOLD_STARTED, id=None, at_ms=0, record=None, reason="a stall"),
         "hold started (a stall)",

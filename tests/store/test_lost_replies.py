@@ -13,9 +13,11 @@ from hopper.errors import NotFound, Unavailable
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.health import Health
+from hopper.model.restart import Claim
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
+from hopper.store.restarting import RestartStore
 from hopper.store.sampling import Assessment, SampleStore
 from hopper.store.scripts import script, script_names
 from hopper.store.surveillance import Lapse, SurveillanceStore
@@ -36,6 +38,11 @@ async def move(store: InstanceStore) -> Any:
 
 async def unlink(store: InstanceStore) -> Any:
     return await store.unlink("p", known=await store.read("p"))
+
+
+async def claim(store: InstanceStore) -> Any:
+    restarts = RestartStore(store.settings, client=store.client)
+    return await restarts.claim(await restarts.standing("p"), Claim(0, 0, 0), alive=True, operator=True)
 
 
 def at_last(act: Act) -> Act:
@@ -60,6 +67,7 @@ WRITES: dict[str, Act] = {
     "transition": lambda s: s.transition("p", Verb.PAUSE),
     "leave": at_last(lambda s: s.leave("p", Departure(children=ChildrenMode.CASCADE))),
     "deregister_many": at_last(lambda s: s.deregister_many([("o", "p")])),
+    "claim_restart": claim,
     "reparent": at_last(lambda s: s.reparent(["o"], seen_parent="p", parent_id="q")),
 }
 

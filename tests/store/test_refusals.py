@@ -25,13 +25,15 @@ from hopper.errors import (
 )
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
+from hopper.model.restart import Claim, RestartLedger
 from hopper.model.spec import spec_of
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
+from hopper.store.restarting import RestartStore, Standing
 from hopper.store.sampling import Assessment, SampleStore
 from hopper.store.scripts import script
 from servers import dump
-from specs import patching, spec
+from specs import known, patching, spec
 
 pytestmark = pytest.mark.usefixtures("agrees")
 
@@ -62,6 +64,16 @@ async def assess_on_no_evidence(store: InstanceStore, evidence: Any) -> None:
     (answer,) = await SampleStore(store.settings, client=store.client).assess([one], monitor_id=LEADER)
     assert isinstance(answer, HopperError)
     raise answer
+
+
+async def claim(
+    store: InstanceStore, id: str, *, incarnation: int | None = None, seen_count: int = 0, **how: Any
+) -> Any:
+    """Claim a restart of what is there, or as if it were another incarnation or had had so many restarts."""
+    record = await store.read(id) or replace(await known(store, "q"), id=id)
+    record = replace(record, incarnation=incarnation or record.incarnation)
+    standing = Standing(record, RestartLedger(count=seen_count), 0)
+    return await RestartStore(store.settings, client=store.client).claim(standing, Claim(1, 0, 0), **how)
 
 
 REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
@@ -160,6 +172,19 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
         "instance 'q' is incarnation 5 now, not 1"),
     "a verb in another state than expected": (lambda s: s.transition("p", Verb.STOP, expected=State.PAUSED),
         PreconditionFailed, "instance 'p' cannot 'stop': it is running, not paused"),
+    "claim a restart for nobody": (lambda s: claim(s, "nobody"), NotFound, "there is no instance 'nobody'"),
+    "claim a restart for an old incarnation": (lambda s: claim(s, "q", incarnation=1), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "claim a restart as a monitor that does not lead": (lambda s: claim(s, "q", monitor_id="me"), NotLeader,
+        "the restart of 'q' is not claimed by 'me': '' leads"),
+    "claim a restart for what leaves": (lambda s: claim(s, "old", operator=True), Leaving,
+        "project 'old' cannot be restarted: it is being removed"),
+    "claim a restart for one that is well": (lambda s: claim(s, "q"), IllegalTransition,
+        "instance 'q' cannot be restarted by its policy: it is running and healthy"),
+    "claim a restart for one that was stopped": (lambda s: claim(s, "idle"), IllegalTransition,
+        "instance 'idle' cannot be restarted by its policy: it is stopped and unknown"),
+    "claim a restart over a claim not seen": (lambda s: claim(s, "q", seen_count=3, alive=True), Conflict,
+        "instance 'q' has had 0 restarts, not 3"),
     "a verb the state has not": (lambda s: s.transition("p", Verb.STOPPED), IllegalTransition,
         "instance 'p' cannot 'stopped' to stopped: it is running"),
 }  # fmt: skip
@@ -188,6 +213,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema, NotLeader}
     names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
-    names += ("assess", "note_alerts")
+    names += ("assess", "note_alerts", "claim_restart")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

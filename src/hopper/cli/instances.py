@@ -35,8 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["Id", "get", "link", "register", "state", "unlink"]
 
 _OPERATOR = "operator"
+_RESTART = "restart"
+_VERBS = (*(verb.value for verb in Verb), _RESTART)
 
 Id = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+
+
+def _verb(text: str) -> str:
+    """A verb in any case; raises `Invalid` for another word."""
+    if text.lower() not in _VERBS:
+        raise Invalid(f"verb is {text!r}, not one of {', '.join(_VERBS)}", field="verb", value=text)
+    return text.lower()
 
 
 async def register(
@@ -159,16 +168,28 @@ async def unlink(
 async def state(
     connection: Connection,
     id: Id,
-    verb: Annotated[Verb, typer.Argument(case_sensitive=False, show_default=False)],
+    verb: Annotated[str, typer.Argument(metavar="|".join(_VERBS), parser=_verb, show_default=False)],
     expected_state: Annotated[
         State | None, typer.Option(case_sensitive=False, help="only where it is in this state now")
     ] = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="why, for the log")] = _OPERATOR,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Carry an instance to another state."""
+    """Carry an instance to another state, or have it restarted.
+
+    A restart is carried out by whoever can: `hopper run`, a webhook or a callback.
+    """
+    from hopper.instance.lifecycle import Lifecycle
+
     async with connection.store() as store:
-        await store.transition(id, verb, expected=expected_state, reason=reason, actor=ACTOR)
+        if verb != _RESTART:
+            await store.transition(id, Verb(verb), expected=expected_state, reason=reason, actor=ACTOR)
+        elif expected_state is not None or reason != _OPERATOR:
+            raise Invalid(
+                "verb is 'restart', which takes no --expected-state and no --reason", field="verb", value=verb
+            )
+        else:
+            await Lifecycle(store).restart(id, actor=ACTOR)
         await _show(store, id, output)
 
 

@@ -2,8 +2,11 @@
 
 # ruff: noqa: PLC0415 - slow imports are inside functions, so that `hopper --help` is quick
 
+import contextlib
+import os
+import signal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,13 +21,18 @@ from hopper.cli.fields import (
     WishOption,
     spec_document,
 )
-from hopper.cli.numbers import seconds
-from hopper.cli.signals import on_signals
+from hopper.cli.numbers import seconds, whole
+from hopper.cli.signals import ENDING, on_signals
+from hopper.errors import Invalid
 from hopper.model.scope import Scope
 
 __all__ = ["run"]
 
 _STOP_TIMEOUT_S = 10.0
+_INIT = 1
+"""The id of the first process of a container, which inherits all orphans."""
+_FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+"""Signals that are the command's own affair."""
 
 
 class Heartbeat(StrEnum):
@@ -32,6 +40,14 @@ class Heartbeat(StrEnum):
 
     PROCESS = "process"
     CHILD = "child"
+
+
+class RestartMode(StrEnum):
+    """When a command is started again."""
+
+    NEVER = "never"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
 
 
 async def run(
@@ -51,14 +67,40 @@ async def run(
             metavar="SECONDS", parser=seconds("stop_timeout"), help="how long CMD has after SIGTERM before SIGKILL [10]"
         ),
     ] = None,
+    restart: Annotated[
+        RestartMode | None, typer.Option(case_sensitive=False, help="start CMD again when it fails, or always [never]")
+    ] = None,
+    max_restarts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", parser=whole("max_restarts", minimum=0), help="restarts in a row before it stays failed [5]"
+        ),
+    ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", parser=seconds("window"), help="how long CMD must live to count as stable [60]"
+        ),
+    ] = None,
+    initial_delay: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", parser=seconds("initial_delay"), help="before the first restart [1]"),
+    ] = None,
+    max_delay: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", parser=seconds("max_delay"), help="before any restart at most [60]"),
+    ] = None,
     heartbeat: Annotated[
         Heartbeat, typer.Option(help="heartbeat while CMD lives, or leave that to CMD ($HOPPER_HEARTBEAT_KEY)")
     ] = Heartbeat.PROCESS,
 ) -> int:
     """Run a command as an instance.
 
-    It is registered, heartbeated and, when it has ended, stopped or failed. The exit code is the command's own.
+    It is registered, heartbeated, restarted by its policy and, when it has ended, stopped or failed. The exit code is
+    the command's own. For systemd it is a service of Type=notify.
     """
+    from hopper.cli.notify import ServiceManager
+    from hopper.instance.reaper import Reaper
     from hopper.instance.supervisor import Supervisor
     from hopper.model.spec import parse_spec
 
@@ -72,15 +114,41 @@ async def run(
         ttl_s=ttl,
         tags=tag,
         metadata=meta,
+        restart=_policy(restart, max_restarts, window, initial_delay, max_delay),
     )
     spec = parse_spec(document)
-    async with connection.started() as settings:
+    manager = ServiceManager()
+    async with connection.started() as settings, contextlib.AsyncExitStack() as stack:
         supervisor = Supervisor(
             spec,
             command,
             settings=settings,
             heartbeats=heartbeat is Heartbeat.PROCESS,
             stop_timeout_s=_STOP_TIMEOUT_S if stop_timeout is None else stop_timeout,
+            notify=manager.tell,
+            reaper=await stack.enter_async_context(Reaper()) if os.getpid() == _INIT else None,
         )
-        with on_signals(supervisor.stop):
+        with on_signals(supervisor.stop, (*ENDING, signal.SIGQUIT)), on_signals(supervisor.forward, _FORWARDED):
             return await supervisor.run()
+
+
+def _policy(
+    mode: RestartMode | None,
+    max_restarts: int | None,
+    window_s: float | None,
+    initial_delay_s: float | None,
+    max_delay_s: float | None,
+) -> dict[str, Any] | None:
+    """The restart policy as the options say it; None where they say nothing."""
+    said = {
+        "max_restarts": max_restarts,
+        "window_s": window_s,
+        "initial_delay_s": initial_delay_s,
+        "max_delay_s": max_delay_s,
+    }
+    policy = {name: value for name, value in said.items() if value is not None}
+    if mode is None:
+        for name, value in policy.items():
+            raise Invalid(f"{name} is {value!r}, and --restart is not given", field=name, value=value)
+        return None
+    return {"mode": mode.value, **policy}

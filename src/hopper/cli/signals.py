@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,13 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def on_signals(callback: Callable[[signal.Signals], object]) -> Iterator[None]:
-    """Call `callback` in the event loop for every signal that asks to end; `nohup` keeps SIGHUP ignored."""
+def on_signals(
+    callback: Callable[[signal.Signals], object], signals: Sequence[signal.Signals] = ENDING
+) -> Iterator[None]:
+    """Call `callback` in the event loop for each signal that asks to end, or others; `nohup` keeps SIGHUP ignored."""
     loop = asyncio.get_running_loop()
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    numbers = [number for number in ENDING if not (ignored and number is signal.SIGHUP)]
+    numbers = [number for number in signals if not (ignored and number is signal.SIGHUP)]
     for number in numbers:
         loop.add_signal_handler(number, callback, number)
     try:

@@ -19,6 +19,7 @@ from hopper.errors import (
 )
 from hopper.instance.departures import Departures, departure_of, departure_set
 from hopper.instance.hooks import Hooks
+from hopper.instance.restarts import Restarts
 from hopper.instance.view import RegistryView
 from hopper.model.children import ChildrenMode
 from hopper.model.choice import one_of
@@ -48,6 +49,7 @@ class Lifecycle:
         self._view = view
         self.departures = Departures(store)
         self.hooks = Hooks()
+        self._restarts = Restarts(store)
 
     async def register(
         self,
@@ -231,6 +233,14 @@ class Lifecycle:
     async def fail(self, id: str, **conditions: Any) -> int:
         """Any monitored state to `failed`."""
         return await self.transition(id, Verb.FAIL, **conditions)
+
+    async def restart(self, id: str, *, token: str | None = None, actor: str = "") -> int:
+        """Ask whoever can restart an instance to do so now, in whatever state it is; answers the revision of the claim.
+
+        Its count of restarts begins anew. A supervisor, a webhook or a callback carries it out; without one nothing
+        happens. Idempotent for one `token` within 60 s, and while the claim is still to be carried out.
+        """
+        return (await self._restarts.request(id, token=token, actor=actor)).revision
 
     async def delete(
         self,

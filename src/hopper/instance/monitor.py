@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -13,17 +14,24 @@ from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.adoption import Adoption
 from hopper.instance.alerts import Alerts
+from hopper.instance.delivery import Delivery, Send
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
+from hopper.instance.escalation import Escalation, Report
 from hopper.instance.levels import Levels
 from hopper.instance.pulse import Pulse
 from hopper.instance.relationships import Relationships
+from hopper.instance.restarting import Restarting
+from hopper.instance.restarts import Restarts
 from hopper.instance.resuming import Resuming
 from hopper.instance.sampling import Sampling
 from hopper.instance.strays import Strays
 from hopper.instance.view import RegistryView
-from hopper.model.event import Event
+from hopper.instance.webhook import Webhook
+from hopper.model.event import Event, Reason
+from hopper.model.health import Health
+from hopper.model.record import Record
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
 from hopper.store.sampling import SampleStore
@@ -38,7 +46,15 @@ _REFUSED_PAUSE_S = 30.0
 class Monitor:
     """One monitor of a namespace. `run` ends by cancellation and gives the leadership back."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        send: Send | None = None,
+        report: Report | None = None,
+        is_guarded: Callable[[Record], bool] | None = None,
+    ) -> None:
+        """Others may be given for what posts webhooks, takes the level of a Project, and says who is under guard."""
         self.id = f"monitor-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._settings = settings
         self._store = InstanceStore(settings)
@@ -62,12 +78,32 @@ class Monitor:
         relationships = Relationships(self._store, self.view)
         samples = SampleStore(settings, client=self._store.client)
         self.levels = Levels(settings, self.view, samples, monitor_id=self.id, leads=self._leads)
+        self._webhook = Webhook(settings)
+        restarts = Restarts(self._store)
         self._duties: tuple[Duty, ...] = (
             self.levels,  # before the sources that report to it
             Sampling(settings, self.view, samples, self.levels, leads=self._leads),
             Strays(settings, self.view, samples, leads=self._leads),
             Adoption(self.view, relationships, leads=self._leads),
             Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+            Restarting(
+                settings,
+                self.view,
+                restarts,
+                monitor_id=self.id,
+                leads=self._leads,
+                is_held=lambda: self.pulse.holds.open,
+                is_guarded=is_guarded or self.detector.guards.spares,
+            ),
+            Escalation(
+                settings,
+                self.view,
+                restarts,
+                monitor_id=self.id,
+                leads=self._leads,
+                report=report or self._report_children,
+            ),
+            Delivery(self.view, restarts, leads=self._leads, send=send or self._webhook.send),
             Alerts(settings, self.view, self._store, monitor_id=self.id, leads=self._leads),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
@@ -95,6 +131,7 @@ class Monitor:
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         finally:
+            await self._webhook.aclose()
             await self._surveillance.aclose()
             await self._log.aclose()
             await self._store.aclose()
@@ -130,6 +167,9 @@ class Monitor:
         self.detector.begin(list(self.view.replica.records.values()))
         for duty in self._duties:
             duty.begin()
+
+    def _report_children(self, id: str, level: Health, evidence: dict[str, Any]) -> None:
+        self.levels.report(id, Reason.CHILDREN, level, evidence)
 
     def _leads(self) -> bool:
         return self.pulse.leads

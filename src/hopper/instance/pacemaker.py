@@ -78,7 +78,8 @@ class Pacemaker(threading.Thread):
                 try:
                     loss = self._check()
                     if loss is not None:
-                        self._on_loss(loss)
+                        if not self._stopping.is_set():
+                            self._on_loss(loss)
                         return
                     if time.monotonic() >= next_beat:
                         if not self._silent:

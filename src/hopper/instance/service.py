@@ -10,7 +10,10 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import PreconditionFailed, Unavailable
 from hopper.instance.callbacks import Callbacks
+from hopper.instance.restart_callbacks import RestartCallback, RestartCallbacks
+from hopper.instance.restarts import Restarts
 from hopper.instance.view import RegistryView
+from hopper.model.selector import Selector
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
 
@@ -33,6 +36,8 @@ class RegistryService:
         """The log read by the connections of the store: the one of the view waits in its own."""
         self.callbacks = Callbacks(self.view, self.past, namespace=self.settings.namespace)
         self.view.listen(self.callbacks.take)
+        self.restart_callbacks = RestartCallbacks(self.view, Restarts(self.store))
+        self.view.listen(self.restart_callbacks.take)
         self._client = client
         self._users = 0
         self._turn = asyncio.Lock()
@@ -104,9 +109,18 @@ class RegistryService:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.view.run(), name="view")
                 tasks.create_task(self.callbacks.run(), name="callbacks")
+                tasks.create_task(self.restart_callbacks.run(), name="restart callbacks")
         except Exception:
             structlog.get_logger().exception("registry.failed", namespace=self.settings.namespace)
             raise
+
+    def on_restart(self, callback: RestartCallback, *, selector: Selector | None = None) -> None:
+        """Call `callback(record, claim)` for each claimed restart, at its time, in one of the processes that ask.
+
+        Of the instances that a selector matches, else of all. It is to start the instance: a new registration ends the
+        claim. One that raises is reported and called again, here or elsewhere, once its lease has ended.
+        """
+        self.restart_callbacks.on_restart(callback, selector=selector)
 
     async def ready(self, *, min_revision: int | None = None, consistent: bool = False) -> None:
         """Wait until reads may go on as asked. `PreconditionFailed` for a revision that Redis has not reached."""

@@ -68,13 +68,14 @@ class InstanceSession:
         self.id = str(self.spec.id)
         self.incarnation = 0
         self.registrations = 0
-        """How often the session has registered; more than once means that its record had vanished."""
+        """How often the session has registered; more than once means a restart, or that its record had vanished."""
         self._metrics = metrics
         self._takeover = Takeover(takeover)
         self._heartbeats = heartbeats
         self._state = self.spec.state
         self._pacemaker: Pacemaker | None = None
-        self._losses: asyncio.Queue[Loss] = asyncio.Queue()
+        self._losses: asyncio.Queue[tuple[Loss, int]] = asyncio.Queue()
+        self._turn = asyncio.Lock()
         self._orphan = False
         self._exits = contextlib.AsyncExitStack()
         self._portal: contextlib.ExitStack | None = None
@@ -106,19 +107,42 @@ class InstanceSession:
             raise NotFound(f"there is no instance '{self.id}'")
         return found
 
-    async def transition(self, verb: Verb | str, *, reason: str = "") -> int:
+    @property
+    def store(self) -> InstanceStore:
+        """The session's door to Redis, open while its body runs."""
+        return self._store
+
+    async def transition(self, verb: Verb | str, *, reason: str = "", evidence: Mapping[str, Any] | None = None) -> int:
         """Carry this instance to the state a verb leads to, fenced by its incarnation; answers the revision."""
         revision = await self._store.transition(
-            self.id, Verb(verb), incarnation=self.incarnation, reason=reason, actor=f"session:{self.id}"
+            self.id,
+            Verb(verb),
+            incarnation=self.incarnation,
+            reason=reason,
+            actor=f"session:{self.id}",
+            evidence=evidence,
         )
         self._state = TRANSITIONS[Verb(verb)].target
         return revision
 
-    async def fail(self, *, reason: str = "") -> int:
+    async def fail(self, *, reason: str = "", evidence: Mapping[str, Any] | None = None) -> int:
         """Stop heartbeating and carry this instance to `failed`, where it stays; answers the revision."""
+        await self.stop_beating()
+        return await self.transition(Verb.FAIL, reason=reason, evidence=evidence)
+
+    async def stop_beating(self) -> None:
+        """Stop heartbeating until `restart`; nobody looks meanwhile whether another registration has taken the id."""
         if self._pacemaker is not None:
             await asyncio.to_thread(self._pacemaker.stop)
-        return await self.transition(Verb.FAIL, reason=reason)
+
+    async def restart(self) -> None:
+        """Register this instance again, as a new incarnation in state `starting`, and heartbeat for it.
+
+        Waits while Redis is away. Raises every refusal of a registration but those that pass.
+        """
+        await self.stop_beating()
+        self._state = State.STARTING
+        await self._register_again(self.incarnation)
 
     # -- the synchronous door --------------------------------------------------------------------------------------
 
@@ -156,7 +180,7 @@ class InstanceSession:
 
         def lost(loss: Loss) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody is left to be told
-                loop.call_soon_threadsafe(self._losses.put_nowait, loss)
+                loop.call_soon_threadsafe(self._losses.put_nowait, (loss, done.incarnation))
 
         self._pacemaker = Pacemaker(
             HeartbeatWriter(self.settings),
@@ -187,21 +211,25 @@ class InstanceSession:
         while True:
             try:
                 async with asyncio.timeout(pause_s if self._orphan else None):
-                    loss = await self._losses.get()
+                    loss, incarnation = await self._losses.get()
             except TimeoutError:
                 self._orphan = not await self._adopted()
                 pause_s = min(pause_s * random.uniform(1, 1.5), _LONGEST_ADOPTION_PAUSE_S)
                 continue
+            if incarnation != self.incarnation:
+                continue  # it was told of a registration that this session has replaced since
             if loss is Loss.SUPERSEDED:
                 raise Superseded(f"instance '{self.id}' has been registered again; incarnation {self.incarnation} ends")
             self._logger.warning("session.vanished", incarnation=self.incarnation)
-            await self._register_again()
+            await self._register_again(incarnation)
             pause_s = _ADOPTION_PAUSE_S
 
-    async def _register_again(self) -> None:
+    async def _register_again(self, incarnation: int) -> None:
+        """Replace an incarnation of this session, unless that was done meanwhile."""
         while True:
             try:
-                return await self._register()
+                async with self._turn:
+                    return await self._register() if self.incarnation == incarnation else None
             except (Unavailable, NotFound, Leaving) as error:
                 self._logger.warning("session.not_registered", detail=str(error))
             await asyncio.sleep(_ADOPTION_PAUSE_S)
@@ -226,8 +254,7 @@ class InstanceSession:
 
     async def _leave(self) -> None:
         """`stopped`, and gone where ephemeral and childless; a newer incarnation is left alone."""
-        if self._pacemaker is not None:
-            await asyncio.to_thread(self._pacemaker.stop)
+        await self.stop_beating()
         try:
             record = await self._store.read(self.id)
             if record is None or record.incarnation != self.incarnation or record.state is State.FAILED:

@@ -2,33 +2,36 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 import tenacity
 
 from hopper.config import Settings
 from hopper.errors import HopperError, Unavailable
+from hopper.instance.process_group import ProcessGroup, exit_code
+from hopper.instance.reaper import Reaper
 from hopper.instance.session import InstanceSession
+from hopper.instance.turns import Turns
 from hopper.model.event import Reason
 from hopper.model.heartbeat import seconds_of
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.keys import Keys
 
-__all__ = ["Supervisor", "exit_code"]
+__all__ = ["Supervisor"]
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """What a shell answers for a command that it cannot run, or cannot find."""
 
-_POLL_S = 0.02
+T = TypeVar("T")
+
 _FAIL_PATIENCE_S = 5.0
 """Seconds in which a failure is reported again while Redis is away; after that the lapse tells of it."""
 
@@ -37,9 +40,12 @@ class Supervisor:
     """Runs a command as an instance: `starting` until its process runs, then `running`, and left when it has ended.
 
     The command has a process group of its own, this process' output, and its input unless that is a terminal. In its
-    environment are `HOPPER_ID`, `HOPPER_NAMESPACE`, `HOPPER_INCARNATION`, `HOPPER_REDIS_URL`, and, for one that
-    heartbeats itself (`heartbeats=False`), `HOPPER_HEARTBEAT_KEY` and `HOPPER_TTL_S`, so that
-    `SETEX $HOPPER_HEARTBEAT_KEY $HOPPER_TTL_S ''` is a heartbeat. It is killed when this process dies (Linux).
+    environment are `HOPPER_ID`, `HOPPER_NAMESPACE`, `HOPPER_INCARNATION`, `HOPPER_REDIS_URL`, `HOPPER_HEARTBEAT_KEY`
+    and `HOPPER_TTL_S`, so that `SETEX $HOPPER_HEARTBEAT_KEY $HOPPER_TTL_S ''` is a heartbeat for one that heartbeats
+    itself (`heartbeats=False`). It is killed when this process dies (Linux).
+
+    A command that fails, or that somebody else claims a restart for (it hangs, or an operator asks), is started again
+    as the restart policy of its record says: as a new incarnation, in a new group, after the old one has ended.
     """
 
     def __init__(
@@ -50,12 +56,20 @@ class Supervisor:
         settings: Settings,
         heartbeats: bool = True,
         stop_timeout_s: float = 10.0,
+        notify: Callable[[str], None] | None = None,
+        reaper: Reaper | None = None,
     ) -> None:
+        """`notify` hears lines for a service manager: `READY=1` and `STOPPING=1`, each with a `STATUS=`.
+
+        A `reaper` of this process is told of the command, to leave it alone.
+        """
         self._command = list(command)
         self._settings = settings
         self._stop_timeout_s = stop_timeout_s
         self._session = InstanceSession(replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats)
-        self._group: _Group | None = None
+        self._notify = notify or (lambda _: None)
+        self._reaper = reaper
+        self._group: ProcessGroup | None = None
         self._asked = asyncio.Event()
         self._signal = signal.SIGTERM
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, id=self._session.id)
@@ -64,6 +78,11 @@ class Supervisor:
         """Ask the command to end: its group gets the signal now, and SIGKILL after `stop_timeout_s`. Repeatable."""
         self._signal = number
         self._asked.set()
+        self._notify("STOPPING=1\nSTATUS=stopping")
+        self.forward(number)
+
+    def forward(self, number: signal.Signals) -> None:
+        """Send the command's group a signal that does not ask it to end."""
         if self._group is not None:
             self._group.send(number)
 
@@ -72,42 +91,85 @@ class Supervisor:
 
         A command that does not exist, or is not executable, is not registered: 127 and 126, as a shell answers.
         An exit with 0, or after `stop`, leaves the instance `stopped` (an ephemeral one deregistered); any other leaves
-        it `failed`, reason `exit`. Nothing of the command's group outlives this call, however it ends. Raises
-        `Superseded` when another registration has taken the id, and every refusal of the registration.
+        it `failed`, reason `exit`, unless its policy starts it again. Nothing of the command's group outlives this
+        call, however it ends. Raises `Superseded` when another registration has taken the id, and every refusal of the
+        registration.
         """
         missing = _unusable(self._command[0])
         if missing is not None:
             self._logger.error("run.not_started", command=self._command[0], code=missing)
             return missing
         async with self._session as session:
-            if self._asked.is_set():
-                return 128 + self._signal
-            try:
-                self._group = await self._start(session)
-            except OSError as error:
-                self._logger.error("run.not_started", command=self._command[0], detail=error.strerror)
-                await self._report_failure(session)
-                return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
-            try:
-                code = await self._attend(session, self._group)
-                if code != 0 and not self._asked.is_set():
-                    self._logger.warning("run.failed", code=code)
-                    await self._report_failure(session)
-                return code
-            finally:
-                await self._group.end(self._signal, self._stop_timeout_s)
+            turns = Turns(session)
+            code: int | None = None
+            while not self._asked.is_set():
+                code, goes_on = await self._run_once(session, turns)
+                if not goes_on or not await self._start_anew(session, turns):
+                    break
+            return 128 + self._signal if code is None else code
 
-    async def _start(self, session: InstanceSession) -> "_Group":
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=os.environ | self._environment(session),
-            # Its group is not the terminal's: reading from there would stop it.
-            stdin=asyncio.subprocess.DEVNULL if sys.stdin is not None and sys.stdin.isatty() else None,
-            process_group=0,
-            preexec_fn=_killed_with(os.getpid()),
-        )
-        self._logger.info("run.started", pid=process.pid, command=self._command[0])
-        return _Group(process)
+    async def _run_once(self, session: InstanceSession, turns: Turns) -> tuple[int, bool]:
+        """Run the command once; answers its exit code, and whether it is to be started again."""
+        try:
+            self._group = group = await self._start(session)
+        except OSError as error:
+            self._logger.error("run.not_started", command=self._command[0], detail=error.strerror)
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            return code, await self._after_exit(session, turns, code)
+        try:
+            goes_on = await self._attend(session, group, turns)
+            returncode = await group.process.wait()
+            if goes_on is None:
+                goes_on = await self._after_exit(session, turns, returncode)
+            if goes_on:
+                await self._end_for_restart(group, turns)
+            return exit_code(returncode), goes_on
+        finally:
+            await group.end(self._signal, self._stop_timeout_s)
+            self._group = None
+
+    async def _after_exit(self, session: InstanceSession, turns: Turns, returncode: int) -> bool:
+        """Report how the command has ended by itself; whether it is to be started again."""
+        if self._asked.is_set() or (returncode == 0 and turns.mode != "always"):
+            return False
+        code = exit_code(returncode)
+        self._logger.warning("run.failed", code=code)
+        evidence: dict[str, int] = {"exit_code": code} | ({"signal": -returncode} if returncode < 0 else {})
+        if turns.mode == "never":
+            await self._report_failure(session, evidence)
+            return False
+        return await self._unless_asked(turns.after_exit(evidence)) or False
+
+    async def _start_anew(self, session: InstanceSession, turns: Turns) -> bool:
+        """Wait for the time of the restart, and register for it; False where there will be none."""
+        await session.stop_beating()
+        self._notify("STATUS=waiting to be restarted")
+        taken = await self._unless_asked(turns.taken())
+        if taken:
+            await self._unless_asked(session.restart())
+        if self._asked.is_set():
+            await turns.cancel()
+        return taken or False
+
+    async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` answers; None where `stop` was called before it did."""
+        task, asked = asyncio.ensure_future(work), asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for one in (task, asked):
+                one.cancel()
+            await asyncio.gather(task, asked, return_exceptions=True)
+
+    async def _start(self, session: InstanceSession) -> ProcessGroup:
+        with contextlib.ExitStack() as stack:
+            spare = stack.enter_context(self._reaper.starting()) if self._reaper is not None else None
+            group = await ProcessGroup.start(self._command, environment=os.environ | self._environment(session))
+            if spare is not None:
+                spare(group.process.pid)
+        self._logger.info("run.started", pid=group.process.pid, command=self._command[0])
+        return group
 
     def _environment(self, session: InstanceSession) -> dict[str, str]:
         return {
@@ -119,26 +181,49 @@ class Supervisor:
             "HOPPER_REDIS_URL": self._settings.redis_url or "",
         }
 
-    async def _attend(self, session: InstanceSession, group: "_Group") -> int:
-        """Wait for the command's own end, or bring it about once `stop` was called."""
+    async def _attend(self, session: InstanceSession, group: ProcessGroup, turns: Turns) -> bool | None:
+        """Wait for the command's end, or bring it about once `stop` was called, or others have claimed its restart.
+
+        Answers whether it is to be started again where others have said so, else None.
+        """
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._tell(session))
             ending = tasks.create_task(self._end_when_asked(group))
+            claimed = tasks.create_task(turns.claimed())
+            replacing = tasks.create_task(self._end_when_claimed(group, turns, claimed))
             code = exit_code(await group.process.wait())
             telling.cancel()
+            if not claimed.done():
+                replacing.cancel()
+                claimed.cancel()
             if not self._asked.is_set():
                 ending.cancel()  # else the rest of the group has the rest of its time
         self._logger.info("run.ended", code=code)
-        return code
+        return None if claimed.cancelled() or self._asked.is_set() else claimed.result()
 
     async def _tell(self, session: InstanceSession) -> None:
+        self._notify(f"READY=1\nSTATUS=running as incarnation {session.incarnation}")
         await self._report(session, Verb.RUN)
         await self._asked.wait()
         await self._report(session, Verb.STOP)
 
-    async def _end_when_asked(self, group: "_Group") -> None:
+    async def _end_when_asked(self, group: ProcessGroup) -> None:
         await self._asked.wait()
         await group.end(self._signal, self._stop_timeout_s)
+
+    async def _end_when_claimed(self, group: ProcessGroup, turns: Turns, claimed: "asyncio.Task[bool]") -> None:
+        goes_on = await asyncio.shield(claimed)
+        self._logger.warning("run.replaced" if goes_on else "run.given_up")
+        await self._end_for_restart(group, turns)
+
+    async def _end_for_restart(self, group: ProcessGroup, turns: Turns) -> None:
+        """End what is left of the command, and keep its restart from other executors meanwhile."""
+        keeping = asyncio.ensure_future(turns.keep())
+        try:
+            await group.end(signal.SIGTERM, self._stop_timeout_s)
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
     async def _report(self, session: InstanceSession, verb: Verb) -> None:
         """Tell the registry, however long Redis is away. A refusal is no reason to end the command."""
@@ -153,7 +238,7 @@ class Supervisor:
         except HopperError as error:
             self._logger.warning("run.not_reported", verb=verb.value, detail=str(error))
 
-    async def _report_failure(self, session: InstanceSession) -> None:
+    async def _report_failure(self, session: InstanceSession, evidence: Mapping[str, Any]) -> None:
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_delay(_FAIL_PATIENCE_S),
             wait=tenacity.wait_exponential(multiplier=0.1, max=1.0),
@@ -163,7 +248,7 @@ class Supervisor:
         try:
             async for attempt in retrying:
                 with attempt:
-                    await session.fail(reason=Reason.EXIT)
+                    await session.fail(reason=Reason.EXIT, evidence=evidence)
         except HopperError as error:
             self._logger.warning("run.not_reported", verb=Verb.FAIL.value, detail=str(error))
 
@@ -173,75 +258,3 @@ def _unusable(command: str) -> int | None:
     if shutil.which(command) is not None:
         return None
     return NOT_EXECUTABLE if os.sep in command and Path(command).exists() else NOT_FOUND
-
-
-class _Group:
-    """The process group of a command."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    def send(self, number: signal.Signals) -> bool:
-        """Signal everyone in the group; whether there was anyone."""
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            return False
-        return True
-
-    async def end(self, number: signal.Signals, timeout_s: float) -> None:
-        """Signal the group, and kill what is left of it after `timeout_s`, or at once if this is cancelled."""
-        try:
-            if self.send(number):
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(timeout_s):
-                        while self._lives():  # noqa: ASYNC110 - the kernel sends no event for a group
-                            await asyncio.sleep(_POLL_S)
-        finally:
-            if self._lives():
-                self.send(signal.SIGKILL)
-        await self.process.wait()
-
-    def _lives(self) -> bool:
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return _has_living_member(self.process.pid)
-
-
-def _has_living_member(group: int) -> bool:
-    """Whether one of a group that exists is more than a zombie, which may stay for long where nobody reaps orphans."""
-    processes = Path("/proc")
-    if not processes.is_dir():
-        return True
-    for stat in processes.glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
-
-
-def exit_code(returncode: int) -> int:
-    """A return code of `subprocess` as a shell tells it: 128 and the number for one that a signal ended."""
-    return 128 - returncode if returncode < 0 else returncode
-
-
-# Linux only. Elsewhere a command whose supervisor was killed runs on until it ends by itself.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
-
-
-def _killed_with(parent: int) -> Callable[[], None] | None:
-    """For the forked child, before it becomes the command: have the kernel kill it when its supervisor dies."""
-    if _LIBC is None:
-        return None
-    prctl, signalled = _LIBC.prctl, ctypes.c_ulong(signal.SIGKILL)
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, signalled, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call above
-            os._exit(1)
-
-    return arrange

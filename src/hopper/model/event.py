@@ -41,6 +41,8 @@ class Reason(StrEnum):
     CHILDREN = "children"
     """More of its children than it allows have exhausted their restarts."""
     EXIT = "exit"
+    FAILED = "failed"
+    """The instance had said so itself."""
     OPERATOR = "operator"
     HEARTBEAT = "heartbeat"
     """The instance heartbeats again."""

@@ -50,9 +50,13 @@ def _what(event: Event, record: Record) -> str:
         case EventType.PARENT_CHANGED:
             return _move(previous.get("parent_id"), record.parent_id)
         case EventType.STATE_CHANGED:
-            return f"{previous.get('state')} -> {record.state}"
+            return f"{previous.get('state')} -> {record.state}{_exit(event.evidence)}"
         case EventType.HEALTH_CHANGED:
             return f"{previous.get('health')} -> {record.health}: {_verdict(event.reason, event.evidence)}"
+        case EventType.RESTART_CLAIMED:
+            return _claim(event.evidence)
+        case EventType.RESTART_EXHAUSTED:
+            return f"not restarted: {event.evidence.get('count')} restarts have not helped, and no more are allowed"
         case EventType.UPDATED if "leaving" in previous:
             return _leaving(record)
         case EventType.UPDATED:
@@ -63,6 +67,19 @@ def _what(event: Event, record: Record) -> str:
             return f"deregistered with '{root}', below which it stood" if root else "deregistered"
         case other:
             return str(other).replace("_", " ")
+
+
+def _exit(evidence: Mapping[str, Any]) -> str:
+    """How a command ended; nothing where that is not told."""
+    if "signal" in evidence:
+        return f", ended by signal {evidence['signal']}"
+    return f", exit code {evidence['exit_code']}" if "exit_code" in evidence else ""
+
+
+def _claim(evidence: Mapping[str, Any]) -> str:
+    count, delay_ms = evidence.get("count", 0), evidence.get("delay_ms", 0)
+    which = f"restart {count} of {evidence.get('max_restarts')}" if count else "a restart"
+    return f"{which} claimed, {f'in {delay_ms} ms' if delay_ms else 'at once'}"
 
 
 def _move(old: str | None, new: str | None) -> str:

@@ -6,9 +6,11 @@ applied once; a write that depends on what was read before reads again and repea
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import orjson
 
 from hopper.errors import HopperError, NotFound, PreconditionFailed, TooLarge
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
@@ -239,10 +241,12 @@ class InstanceStore(LinkWriter):
         expected: State | None = None,
         reason: str = "",
         actor: str = "",
+        evidence: Mapping[str, Any] | None = None,
     ) -> int:
         """Carry an instance to the state a verb leads to; answers the revision. Idempotent.
 
-        With `expected` it must be in that state, else `PreconditionFailed`; a repeat is one all the same.
+        With `expected` it must be in that state, else `PreconditionFailed`; a repeat is one all the same. `evidence`
+        goes into the event.
         """
         (revision,) = await self._write(
             "transition",
@@ -258,6 +262,7 @@ class InstanceStore(LinkWriter):
                 "expected": "" if expected is None else expected.value,
                 "reason": reason,
                 "actor": actor,
+                "evidence": orjson.dumps(evidence or {}),
             },
         )
         return int(revision)

@@ -58,6 +58,7 @@ class InstanceRoutes:
             Route(f"{one}/ancestors", self.ancestors, methods=["GET"]),
             Route(f"{one}/descendants", self.descendants, methods=["GET"]),
             *(Route(f"{one}/{verb.value}", self.transition, methods=["POST"], name=verb.value) for verb in Verb),
+            Route(f"{one}/restart", self.restart, methods=["POST"]),
         ]
 
     # -- reads -----------------------------------------------------------------------------------------------------
@@ -210,6 +211,14 @@ class InstanceRoutes:
             actor=ACTOR,
         )
         return self._answer(record)
+
+    async def restart(self, request: Request) -> Response:
+        """Ask whoever can restart an instance to do so now."""
+        no_revision(request)
+        Query(request.query_params)
+        await _object(request, set(), optional=True)
+        id = request.path_params["id"]
+        return self._answer(await self._registry.restart(id, token=request_token(request), actor=ACTOR))
 
     async def heartbeat(self, request: Request) -> Response:
         """One heartbeat. What its value has wrong is told, and it counts all the same; one over 4 KiB is not kept."""

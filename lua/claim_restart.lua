@@ -1,0 +1,111 @@
+-- Claim the one restart of an incarnation, or tell that its restarts are used up. The first to ask is answered.
+-- An operator's claim takes the place of one that others have made.
+--
+-- KEYS     record        hash     the instance's record
+--          heartbeat     string   the instance's heartbeat
+--          down          set      ids that are suspect or down
+--          restarts      hash     its restart ledger
+--          monitor       string   id of the leading monitor
+--          request       string   the answer given to this request
+--          revision      integer  the last revision
+--          epoch         string   the epoch
+--          events        stream   the log
+-- ARGV     id            string   the instance
+--          incarnation   integer  the incarnation that is to be restarted
+--          outcome       string   claimed or exhausted
+--          seen_count    integer  the ledger's count as the caller saw it
+--          count         integer  what it becomes
+--          max_restarts  integer  what the policy allows
+--          delay_ms      integer  milliseconds before which it may not be restarted
+--          mode          string   the policy's mode
+--          alive         integer  1 where it may be claimed though the instance has not failed
+--          operator      integer  1 where an operator asks: in maintenance too, and over another claim
+--          monitor_id    string   the monitor that asks, '' for anyone else
+--          reason        string   why
+--          actor         string   who asks
+--          log_length    integer  events the log keeps
+-- RETURNS  outcome       string   claimed, exhausted or repeat
+--          revision      integer  the revision of the claim, the last one where it stood there already
+--          count         integer  the ledger's count
+--          not_before_ms integer  when it may be restarted, by Redis' clock
+-- ERRORS   NOT_FOUND     there is no such instance
+--          STALE_INCARNATION  a newer registration has taken the id
+--          NOT_LEADER    another monitor leads
+--          LEAVING       the instance is being removed
+--          ILLEGAL_TRANSITION  it has not failed, or is in maintenance
+--          CONFLICT      another claim was made since the caller looked
+-- USES     clock integer refuse record encode log draft commit answer kinship
+local record_key, heartbeat, down, restarts, monitor, request, revision, epoch, events = unpack(KEYS)
+local id, incarnation, outcome, seen_count, count, max_restarts, delay_ms, mode, alive, operator, monitor_id, reason,
+  actor, log_length = unpack(ARGV)
+
+local answered = earlier_answer(request)
+if answered then
+  return answered
+end
+local before = read_record(record_key)
+if not before then
+  return refuse('NOT_FOUND', "there is no instance '%s'", id)
+end
+if before.incarnation ~= incarnation then
+  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+end
+if monitor_id ~= '' then
+  local leader = redis.call('GET', monitor) or ''
+  if leader ~= monitor_id then
+    return refuse('NOT_LEADER', "the restart of '%s' is not claimed by '%s': '%s' leads", id, monitor_id, leader)
+  end
+end
+local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'count', 'not_before_ms', 'reason')
+local log = open_log(revision, epoch, events, log_length)
+if ledger[1] == incarnation and ledger[2] then
+  local asked_before = ledger[5] == 'operator' and ledger[2] == 'claimed'
+  if operator ~= '1' or asked_before then
+    return { 'repeat', integer(log.last), ledger[3], ledger[4] }
+  end
+end
+local forbidden = forbidden_while_leaving(before, 'be restarted')
+if forbidden then
+  return forbidden
+end
+local is_down = MONITORED[before.state] and before.health == 'down'
+local lapsed = is_down and redis.call('EXISTS', heartbeat) == 0
+if alive ~= '1' and not (before.state == 'failed' or lapsed or (before.state == 'stopped' and mode == 'always')) then
+  return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot be restarted by its policy: it is %s and %s",
+    id, before.state, before.health)
+end
+if operator ~= '1' and (before.maintenance or '') ~= '' then
+  local until_ms = tonumber(cjson.decode(before.maintenance).until_ms)
+  if not until_ms or until_ms > log.now then
+    return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot be restarted by its policy: it is in maintenance", id)
+  end
+end
+if (ledger[3] or '0') ~= seen_count then
+  return refuse('CONFLICT', "instance '%s' has had %s restarts, not %s", id, ledger[3] or '0', seen_count)
+end
+
+local exhausted = outcome == 'exhausted'
+local not_before = integer(log.now + (exhausted and 0 or tonumber(delay_ms)))
+local changes = {}
+if not exhausted then
+  changes.restarts = integer(tonumber(before.restarts) + 1)
+end
+if is_down or (exhausted and before.state == 'stopped') then
+  changes.state, changes.health = 'failed', 'unknown'
+end
+if is_down then
+  changes.stopped_at_ms = integer(log.now)
+end
+commit(log, record_key, draft(log, before, changes, {
+  type = exhausted and 'restart_exhausted' or 'restart_claimed', reason = reason, actor = actor,
+  evidence = string.format(
+    '{"count":%d,"max_restarts":%d,"delay_ms":%d,"not_before_ms":%s,"incarnation":%s,"mode":%s}',
+    count, max_restarts, exhausted and 0 or delay_ms, not_before, incarnation, cjson.encode(mode)),
+}))
+if is_down then
+  redis.call('DEL', heartbeat)
+  redis.call('SREM', down, id)
+end
+redis.call('HSET', restarts, 'count', count, 'incarnation', incarnation, 'claimed_at_ms', integer(log.now),
+  'not_before_ms', not_before, 'reason', reason, 'executor', '', 'executor_until_ms', '0', 'outcome', outcome)
+return keep_answer(request, { outcome, integer(log.next), count, not_before })

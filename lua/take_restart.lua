@@ -1,0 +1,32 @@
+-- Take a claimed restart to carry it out: one executor has it at a time, and another may take it once its lease ends.
+-- The executor that has it renews its lease so.
+--
+-- KEYS     record        hash     the instance's record
+--          restarts      hash     its restart ledger
+-- ARGV     incarnation   integer  the incarnation that is to be restarted
+--          executor      string   who carries it out
+--          lease_ms      integer  how long nobody else may, from now or from when it may be restarted
+--          early         integer  1 to take it though it may not be restarted yet
+-- RETURNS  outcome       string   taken, early, held or ended
+--          left_ms       integer  until it may be restarted (taken, early), or until the other's lease ends (held)
+-- ERRORS
+-- USES     clock integer
+local record, restarts = unpack(KEYS)
+local incarnation, executor, lease_ms, early = unpack(ARGV)
+
+local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'not_before_ms', 'executor', 'executor_until_ms')
+if redis.call('HGET', record, 'incarnation') ~= incarnation or ledger[1] ~= incarnation
+  or (ledger[2] ~= 'claimed' and ledger[2] ~= 'failed') then
+  return { 'ended', 0 }
+end
+local now = clock()
+local wait_ms = math.max(0, tonumber(ledger[3]) - now)
+if wait_ms > 0 and early ~= '1' then
+  return { 'early', wait_ms }
+end
+local left_ms = tonumber(ledger[5]) - now
+if ledger[4] ~= '' and ledger[4] ~= executor and left_ms > 0 then
+  return { 'held', left_ms }
+end
+redis.call('HSET', restarts, 'executor', executor, 'executor_until_ms', integer(now + wait_ms + lease_ms))
+return { 'taken', wait_ms }

@@ -1,0 +1,94 @@
+"""Projects whose children do not recover are unhealthy, and restarted themselves."""
+
+from typing import Any
+
+import pytest
+
+from hopper.config import Settings
+from hopper.model.event import EventType
+from hopper.model.health import Health
+from hopper.model.state import State, Verb
+from hopper.store.instances import InstanceStore
+from instance.failures import POLICY, SETTLE_S, kinds, monitored, passed, until_told
+from instance.lapses import Story
+from specs import spec
+from waiting import wait_until
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"guard_settle_s": SETTLE_S, "executor_lease_s": 0.5})
+
+
+class Levels:
+    """Takes the levels of health that are reported."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Health, dict[str, Any]]] = []
+
+    def __call__(self, id: str, level: Health, evidence: dict[str, Any]) -> None:
+        self.told.append((id, level, evidence))
+
+
+async def give_up(store: InstanceStore, story: Story, id: str, *, told: bool = True) -> None:
+    """Have a child of `web` exhaust its restarts."""
+    await store.register(spec("orchestration", id, parent_id="web", restart={**POLICY, "max_restarts": 0}))
+    await store.transition(id, Verb.FAIL)
+    if told:
+        await until_told(story, id, EventType.RESTART_EXHAUSTED)
+
+
+async def test_a_project_is_unhealthy_and_restarted_when_too_many_children_were_given_up(settings, store, story):
+    levels = Levels()
+    await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 1}))
+    async with monitored(settings, report=levels):
+        await give_up(store, story, "a")
+        await passed(story, store)
+        assert levels.told == []
+        await give_up(store, story, "b")
+        claim = await until_told(story, "web", EventType.RESTART_CLAIMED)
+        assert (claim.reason, claim.actor, claim.record.state) == ("children", "monitor", State.RUNNING)
+        assert levels.told == [("web", Health.UNHEALTHY, {"reason": "children", "children": ["a", "b"]})]
+        await give_up(store, story, "c")
+        await wait_until(lambda: len(levels.told) == 2)
+        await passed(story, store)
+        assert [event.type for event in await story.of("web")].count(EventType.RESTART_CLAIMED) == 1
+        await store.register(spec("project", "web", restart={**POLICY, "max_failed_children": 1}))
+        await wait_until(lambda: levels.told[-1][1] is Health.HEALTHY)
+
+
+async def test_without_a_policy_the_setting_counts_and_the_project_is_only_reported(settings, store, story):
+    levels = Levels()
+    settings = settings.model_copy(update={"max_failed_children": 0})
+    await store.register(spec("project", "web", ttl_ms=600_000))
+    async with monitored(settings, report=levels):
+        await give_up(store, story, "a")
+        await wait_until(lambda: levels.told)
+        await passed(story, store)
+        assert EventType.RESTART_CLAIMED not in await kinds(story, "web")
+        await store.transition("a", Verb.START)
+        await wait_until(lambda: levels.told[-1][1] is Health.HEALTHY)
+
+
+async def test_the_next_leader_knows_who_was_given_up(settings, store, story):
+    levels = Levels()
+    await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 1}))
+    async with monitored(settings):
+        await give_up(store, story, "a")
+    async with monitored(settings, report=levels):
+        await give_up(store, story, "b")
+        await wait_until(lambda: levels.told)
+    assert levels.told[0][2]["children"] == ["a", "b"]
+
+
+async def test_who_was_given_up_before_the_project_started_does_not_count(settings, store, story):
+    await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 0}))
+    async with monitored(settings):
+        await give_up(store, story, "a")
+        await until_told(story, "web", EventType.RESTART_CLAIMED)
+        await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 0}))
+    levels = Levels()
+    async with monitored(settings, report=levels):
+        await passed(story, store)
+    assert levels.told == []
+    assert [event.type for event in await story.of("web")].count(EventType.RESTART_CLAIMED) == 1
