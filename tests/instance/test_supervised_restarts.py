@@ -15,6 +15,8 @@ from hopper.config import Settings
 from hopper.errors import Superseded
 from hopper.instance.restarts import Restarts
 from hopper.instance.supervisor import Supervisor
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
 from hopper.model.event import Event, EventType
 from hopper.model.policy import RestartPolicy
 from hopper.model.record import Record
@@ -238,6 +240,29 @@ async def test_a_stop_while_it_waits_to_be_restarted_ends_it_and_gives_the_resta
     assert await running.code() == 3
     assert (await restarts.standing("x")).ledger.outcome is Outcome.CANCELLED
     assert (await known(store, "x")).state is State.FAILED
+
+
+async def test_a_stop_while_a_claimed_one_is_ended_gives_the_restart_up(run, store):
+    running = run(f"trap '' TERM; {FOREVER}", stop_timeout_s=2.0)
+    record = await wait_until(until(store, State.RUNNING))
+    await store.transition("x", Verb.FAIL)
+    restarts = Restarts(store)
+    await restarts.claim("x", incarnation=record.incarnation, reason="failed", actor="somebody")
+    with capture_logs() as logs:
+        await wait_until(lambda: any(entry["event"] == "run.replaced" for entry in logs))
+    running.supervisor.stop()
+    assert await running.code() == 137
+    standing = await restarts.store.standing("x")
+    assert (standing.record.incarnation, standing.ledger.outcome) == (record.incarnation, Outcome.CANCELLED)
+
+
+async def test_one_that_fails_while_it_is_being_removed_is_not_restarted(run, store, tmp_path):
+    running = run("while [ ! -e $0/end ]; do sleep 0.02; done; exit 3")
+    await wait_until(until(store, State.RUNNING))
+    await store.leave("x", Departure(children=ChildrenMode.CASCADE))
+    (tmp_path / "end").touch()
+    assert await running.code() == 3
+    assert (await known(store, "x")).restarts == 0
 
 
 async def test_a_stop_is_no_failure(run, store, story):

@@ -27,6 +27,7 @@ Report = Callable[[str, Health, dict[str, Any]], None]
 ACTOR = "monitor"
 _READ_AT_ONCE = 500
 _AGAIN_S = 1.0
+_LATER_S = 60.0
 
 
 class Escalation(Duty):
@@ -151,6 +152,7 @@ class Escalation(Duty):
             self._agenda.put(project.id, after_s=_AGAIN_S)
         except HopperError as error:
             self._logger.info("escalation.not_claimed", id=project.id, detail=str(error))
+            self._agenda.put(project.id, after_s=_LATER_S)  # it may be in maintenance
         else:
             if claimed is not None and claimed.outcome != "repeat":
                 self._logger.warning("escalation." + claimed.outcome, id=project.id, children=len(children))

@@ -41,6 +41,8 @@ class RestartCallbacks:
 
     def on_restart(self, callback: RestartCallback, *, selector: Selector | None = None) -> None:
         """Call `callback(record, claim)` for each claim of an instance that a selector matches; the first one asked."""
+        if not self._listeners:
+            self._view.listen(self.take)
         self._listeners.append(_Listener(selector or Selector(), callback))
         self._executor.begin()
 

@@ -37,7 +37,6 @@ class RegistryService:
         self.callbacks = Callbacks(self.view, self.past, namespace=self.settings.namespace)
         self.view.listen(self.callbacks.take)
         self.restart_callbacks = RestartCallbacks(self.view, Restarts(self.store))
-        self.view.listen(self.restart_callbacks.take)
         self._client = client
         self._users = 0
         self._turn = asyncio.Lock()

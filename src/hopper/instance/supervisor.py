@@ -106,6 +106,8 @@ class Supervisor:
                 code, goes_on = await self._run_once(session, turns)
                 if not goes_on or not await self._start_anew(session, turns):
                     break
+            if self._asked.is_set():
+                await turns.cancel()
             return 128 + self._signal if code is None else code
 
     async def _run_once(self, session: InstanceSession, turns: Turns) -> tuple[int, bool]:
@@ -147,8 +149,6 @@ class Supervisor:
         taken = await self._unless_asked(turns.taken())
         if taken:
             await self._unless_asked(session.restart())
-        if self._asked.is_set():
-            await turns.cancel()
         return taken or False
 
     async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:

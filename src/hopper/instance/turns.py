@@ -7,7 +7,16 @@ from typing import Any
 
 import structlog
 
-from hopper.errors import HopperError, IllegalTransition, NotFound, StaleIncarnation, Superseded, Unavailable
+from hopper.errors import (
+    HopperError,
+    IllegalTransition,
+    NotFound,
+    Refused,
+    StaleIncarnation,
+    StoreFault,
+    Superseded,
+    Unavailable,
+)
 from hopper.instance.restarts import Restarts
 from hopper.instance.session import InstanceSession
 from hopper.model.event import Reason
@@ -22,6 +31,10 @@ _LOOK_S = 0.5
 """Seconds between two looks at the ledger: what others claim is noticed after so long."""
 
 
+_TO_COME = (Outcome.CLAIMED, Outcome.FAILED, Outcome.SENT)
+"""Outcomes of a claim after which the instance comes back, by this supervisor or another executor."""
+
+
 class Turns:
     """The restarts of one session's instance: claimed after an exit, noticed where others claim them, and taken.
 
@@ -34,6 +47,7 @@ class Turns:
         """The policy that the record had when it was looked at last."""
         self._session = session
         self._restarts = Restarts(session.store)
+        self._has_one = False
         self._executor = f"supervisor-{secrets.token_hex(4)}"
         self._logger = structlog.get_logger().bind(namespace=session.settings.namespace, id=session.id)
 
@@ -45,7 +59,7 @@ class Turns:
     async def after_exit(self, evidence: Mapping[str, Any]) -> bool:
         """Say that the command has failed, and claim its restart; whether there is one.
 
-        There is none where the policy allows no more, or the instance had been asked to stop.
+        There is none where the policy allows no more, or the instance had been asked to stop or is being removed.
         """
         waiting = ""
         while True:
@@ -59,6 +73,9 @@ class Turns:
                 if str(error) != waiting:
                     waiting = str(error)
                     self._logger.warning("run.restart_waits", detail=waiting)
+            except (Refused, StoreFault) as error:
+                self._logger.error("run.not_restarted", detail=str(error))
+                return False
             await asyncio.sleep(_LOOK_S)
 
     async def _claim(self, evidence: Mapping[str, Any]) -> bool:
@@ -77,7 +94,7 @@ class Turns:
         ledger = (await self._restarts.store.standing(session.id)).ledger
         if ledger.is_exhausted(session.incarnation):
             self._logger.error("run.exhausted", restarts=ledger.count)
-        return ledger.is_open(session.incarnation) or ledger.outcome is Outcome.SENT
+        return ledger.stands(session.incarnation) and ledger.outcome in _TO_COME
 
     async def claimed(self) -> bool:
         """Wait until somebody else has claimed a restart while the command lives; False where it was given up.
@@ -143,11 +160,13 @@ class Turns:
         if record.incarnation != incarnation:
             raise self._superseded()
         if ledger.stands(incarnation):
-            return None if ledger.outcome in (Outcome.SENT, Outcome.CLAIMED, Outcome.FAILED) else False
+            return None if ledger.outcome in _TO_COME else False
         return True
 
     async def cancel(self) -> None:
-        """Give the restart up, so that nobody carries out what was to be ended."""
+        """Give the restart up that this supervisor has, if any, so that nobody carries out what was to be ended."""
+        if not self._has_one:
+            return
         try:
             await self._restarts.store.settle(
                 self._session.id, self._session.incarnation, Outcome.CANCELLED, executor=self._executor
@@ -156,9 +175,11 @@ class Turns:
             self._logger.warning("run.not_cancelled", detail=str(error))
 
     async def _take(self) -> Taking:
-        return await self._restarts.store.take(
+        taken = await self._restarts.store.take(
             self._session.id, self._session.incarnation, executor=self._executor, early=True
         )
+        self._has_one = taken.outcome == "taken"
+        return taken
 
     def _superseded(self) -> Superseded:
         session = self._session
