@@ -16,7 +16,7 @@ from servers import RedisServer
 
 COMMANDS = [
     *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "explain"),
-    *("watch", "link", "unlink", "state", "rm", "lua"),
+    *("watch", "link", "unlink", "state", "maintenance", "rm", "lua"),
 ]
 
 

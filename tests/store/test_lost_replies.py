@@ -13,6 +13,7 @@ from hopper.errors import NotFound, Unavailable
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.health import Health
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
@@ -57,6 +58,8 @@ WRITES: dict[str, Act] = {
     "move": move,
     "unlink": unlink,
     "transition": lambda s: s.transition("p", Verb.PAUSE),
+    "maintain": lambda s: s.maintain("p", MaintenanceRequest(reason="disk")),
+    "maintain for a time": lambda s: s.maintain("p", MaintenanceRequest(for_ms=60_000)),
     "leave": at_last(lambda s: s.leave("p", Departure(children=ChildrenMode.CASCADE))),
     "deregister_many": at_last(lambda s: s.deregister_many([("o", "p")])),
     "reparent": at_last(lambda s: s.reparent(["o"], seen_parent="p", parent_id="q")),
@@ -199,6 +202,7 @@ TOKENED: dict[str, Callable[[InstanceStore, str], Awaitable[Any]]] = {
     "update at a revision": lambda s, token: s.update(
         "p", lambda r: apply_patch(r, {"version": "2"}), if_revision=3, token=token
     ),
+    "maintain for a time": lambda s, token: s.maintain("p", MaintenanceRequest(for_ms=60_000), token=token),
     "deregister": lambda s, token: s.deregister("q", token=token),
     "deregister at a revision": lambda s, token: s.deregister("q", if_revision=2, incarnation=2, token=token),
 }
@@ -244,7 +248,7 @@ async def test_a_refusal_is_not_kept_so_that_the_same_request_may_succeed_later(
 
 # -- repeats ---------------------------------------------------------------------------------------------------------
 
-REPEATABLE = {name: WRITES[name] for name in ("update", "link", "move", "unlink", "transition")}
+REPEATABLE = {name: WRITES[name] for name in ("update", "link", "move", "unlink", "transition", "maintain")}
 
 
 @pytest.mark.parametrize("act", REPEATABLE.values(), ids=REPEATABLE.keys())
@@ -307,6 +311,12 @@ async def test_a_mark_is_taken_back_once_though_the_reply_is_lost(proxy, distant
     assert await distant.stay("p", mark) == (await census(seeded)).revision == 6
 
 
+async def test_a_maintenance_is_ended_once_though_the_reply_is_lost(proxy, distant, seeded):
+    await seeded.maintain("p", MaintenanceRequest())
+    proxy.lose_replies(1)
+    assert await distant.end_maintenance("p") == (await census(seeded)).revision == 6
+
+
 def test_every_script_that_writes_an_event_has_its_replies_lost():
     written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
-    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay"}
+    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "end_maintenance"}

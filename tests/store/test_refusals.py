@@ -24,6 +24,7 @@ from hopper.errors import (
 )
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.spec import spec_of
 from hopper.model.state import State, Verb
 from hopper.store.scripts import script
@@ -124,6 +125,15 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
     "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
         "global 'g' cannot be taken from a parent: it never has one"),
+    "maintain nobody": (lambda s: s.maintain("nobody", MaintenanceRequest()), NotFound,
+        "there is no instance 'nobody'"),
+    "maintain until a time that has passed": (lambda s: s.maintain("q", MaintenanceRequest(until_ms=7)), Invalid,
+        "until_ms of instance 'q' is 7, which has passed: it is [0-9]{13}"),
+    "maintain with a reason for which there is no room": (
+        lambda s: s.maintain("vast", MaintenanceRequest(reason="y" * 1500)), Invalid,
+        "instance 'vast' has a record of 8[0-9]{3} bytes with this reason, and at most 8192 are stored"),
+    "end the maintenance of nobody": (lambda s: s.end_maintenance("nobody"), NotFound,
+        "there is no instance 'nobody'"),
     "a verb for nobody": (lambda s: s.transition("nobody", Verb.STOP), NotFound, "there is no instance 'nobody'"),
     "a verb for an old incarnation": (lambda s: s.transition("q", Verb.STOP, incarnation=1), StaleIncarnation,
         "instance 'q' is incarnation 5 now, not 1"),
@@ -146,6 +156,7 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
     await store.register(spec("project", "old"))
     await store.register(spec("orchestration", "old-1", parent_id="old"))
     await store.leave_many(["old", "old-1"], CASCADE)
+    await store.register(spec("project", "vast", config={"x": "y" * 6500}))
     before = await dump(store.client, store.settings.namespace)
     with pytest.raises(kind, match=says) as refused:
         await act(store)
@@ -156,5 +167,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
     names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
+    names += ("maintain", "end_maintenance")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

@@ -15,7 +15,8 @@ from hopper.instance.adoption import Adoption
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
-from hopper.instance.pulse import Pulse
+from hopper.instance.maintenance import MaintenanceEnds
+from hopper.instance.pulse import Pulse, local_ms
 from hopper.instance.relationships import Relationships
 from hopper.instance.resuming import Resuming
 from hopper.instance.view import RegistryView
@@ -54,6 +55,7 @@ class Monitor:
         self._duties: tuple[Duty, ...] = (
             Adoption(self.view, relationships, leads=self._leads),
             Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+            MaintenanceEnds(self.view, self._store, leads=self._leads, redis_ms=self._redis_ms),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
@@ -117,6 +119,9 @@ class Monitor:
 
     def _leads(self) -> bool:
         return self.pulse.leads
+
+    def _redis_ms(self) -> float:
+        return self.pulse.clock.redis_ms(local_ms())
 
     def _take(self, events: list[Event]) -> None:
         if self.pulse.leads:

@@ -304,6 +304,14 @@ class InstanceRegistry(RegistryService):
         asked = one_of(Verb, "verb", verb)
         return await self.at(id, await self.lifecycle.transition(id, asked, **conditions))
 
+    async def maintenance(self, id: str, **asked: Any) -> Record:
+        """Take an instance out of service: `reason`, and `until_ms` of Redis' clock, `for_s`, or until it is ended."""
+        return await self.at(id, await self.lifecycle.maintenance(id, **asked))
+
+    async def end_maintenance(self, id: str, *, actor: str = "") -> Record:
+        """Put an instance back into service. Idempotent."""
+        return await self.at(id, await self.lifecycle.end_maintenance(id, actor=actor))
+
     async def heartbeat(self, id: str, metrics: dict[str, Any] | bytes | None = None) -> int:
         """One heartbeat for an instance, with metrics or a ready value; answers when it expires, by Redis' clock.
 

@@ -18,6 +18,7 @@ from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
 from hopper.store.faults import border
 from hopper.store.linking import LinkWriter, parent_of
+from hopper.store.maintaining import MaintenanceWriter
 from hopper.store.writing import Call
 
 __all__ = ["InstanceStore", "Registration"]
@@ -35,7 +36,7 @@ class Registration:
     superseded: bool
 
 
-class InstanceStore(LinkWriter):
+class InstanceStore(LinkWriter, MaintenanceWriter):
     """The records of one namespace, read and changed. Close it with `aclose`."""
 
     # -- changes ---------------------------------------------------------------------------------------------------
