@@ -21,7 +21,7 @@ from hopper.store.scripts import script, script_names
 from hopper.store.surveillance import Lapse, SurveillanceStore
 from proxy import Proxy
 from servers import RedisServer, dump
-from specs import spec
+from specs import known, spec
 
 Act = Callable[[InstanceStore], Awaitable[Any]]
 
@@ -317,6 +317,19 @@ async def test_a_maintenance_is_ended_once_though_the_reply_is_lost(proxy, dista
     assert await distant.end_maintenance("p") == (await census(seeded)).revision == 6
 
 
+async def test_one_that_is_reaped_goes_once_though_the_reply_is_lost(proxy, distant, settings, seeded):
+    await seeded.client.delete(seeded.keys.heartbeat("q"))
+    now_ms = int(time.time() * 1000)
+    async with aclosing(SurveillanceStore(settings)) as near:
+        await near.pulse(ME)
+        await near.expire([Lapse("q", 2, "down", "lapsed", now_ms, 1, 1, 60_000)], monitor_id=ME, expected_ms=now_ms)
+    down = await known(seeded, "q")
+    proxy.lose_replies(1)
+    mark = Departure(children=ChildrenMode.ORPHAN, reaped=True)
+    outcome = await distant.reap(down, mark, monitor_id=ME)
+    assert outcome == ("gone", (await census(seeded)).revision) == ("gone", 6)
+
+
 def test_every_script_that_writes_an_event_has_its_replies_lost():
     written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
-    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "end_maintenance"}
+    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "end_maintenance", "reap"}

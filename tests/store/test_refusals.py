@@ -18,6 +18,7 @@ from hopper.errors import (
     NameTaken,
     NewerSchema,
     NotFound,
+    NotLeader,
     PreconditionFailed,
     ScopeRule,
     StaleIncarnation,
@@ -27,9 +28,10 @@ from hopper.model.departure import Departure
 from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.spec import spec_of
 from hopper.model.state import State, Verb
+from hopper.store.instances import InstanceStore
 from hopper.store.scripts import script
 from servers import dump
-from specs import patching, spec
+from specs import known, patching, spec
 
 pytestmark = pytest.mark.usefixtures("agrees")
 
@@ -39,6 +41,10 @@ CASCADE = Departure(children=ChildrenMode.CASCADE)
 def heir(id: str) -> Departure:
     """Children move to another one."""
     return Departure(children=ChildrenMode.REPARENT, reparent_to=id)
+
+
+async def reap(store: InstanceStore, id: str, *, monitor_id: str) -> object:
+    return await store.reap(await known(store, id), CASCADE, monitor_id=monitor_id)
 
 
 REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
@@ -125,6 +131,8 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
     "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
         "global 'g' cannot be taken from a parent: it never has one"),
+    "reap as another than the leader": (lambda s: reap(s, "q", monitor_id="two"), NotLeader,
+        "instance 'q' is not removed by 'two': '' leads"),
     "maintain nobody": (lambda s: s.maintain("nobody", MaintenanceRequest()), NotFound,
         "there is no instance 'nobody'"),
     "maintain until a time that has passed": (lambda s: s.maintain("q", MaintenanceRequest(until_ms=7)), Invalid,
@@ -167,6 +175,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
     names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
-    names += ("maintain", "end_maintenance")
+    names += ("maintain", "end_maintenance", "reap")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

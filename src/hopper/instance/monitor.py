@@ -17,6 +17,7 @@ from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
 from hopper.instance.maintenance import MaintenanceEnds
 from hopper.instance.pulse import Pulse, local_ms
+from hopper.instance.reaping import Reaping
 from hopper.instance.relationships import Relationships
 from hopper.instance.resuming import Resuming
 from hopper.instance.view import RegistryView
@@ -51,11 +52,12 @@ class Monitor:
             on_follow=self.detector.end,
         )
         self.detector.pulse = self.pulse
-        relationships = Relationships(self._store, self.view)
+        relationships, departures = Relationships(self._store, self.view), Departures(self._store)
         self._duties: tuple[Duty, ...] = (
             Adoption(self.view, relationships, leads=self._leads),
-            Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+            Resuming(settings, self.view, departures, leads=self._leads),
             MaintenanceEnds(self.view, self._store, leads=self._leads, redis_ms=self._redis_ms),
+            Reaping(settings, self.view, departures, self.pulse),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
