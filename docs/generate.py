@@ -37,7 +37,10 @@ KEYS = {
     "P:holds": ("hash", "hold and guards in force, and why"),
     "P:strays": ("hash", "heartbeats of nobody, or of an older incarnation than the record's"),
     "P:alerts": ("string", "the revision up to which alerts have been sent"),
-    "P:restarts:ID": ("hash", "reserved for the restart ledger"),
+    "P:restarts:ID": (
+        "hash",
+        "flap history: `flaps`, the times of the last recoveries; the rest is reserved for the restart ledger",
+    ),
     "P:claims": ("zset", "reserved for claims"),
     "P:request:TOKEN": (
         "string, 60 s",

@@ -22,6 +22,7 @@ from hopper.store.surveillance import Lapse, SurveillanceStore
 from proxy import Proxy
 from servers import RedisServer, dump
 from specs import known, spec
+from store.verdicts import ME, judge, revive
 
 Act = Callable[[InstanceStore], Awaitable[Any]]
 
@@ -263,7 +264,6 @@ async def test_a_repeat_that_changes_nothing_appends_nothing_and_answers_the_las
 # -- the monitor's writes --------------------------------------------------------------------------------------------
 
 Watch = Callable[[SurveillanceStore], Awaitable[Any]]
-ME = "monitor-1"
 
 
 async def verdict(store: SurveillanceStore) -> Any:
@@ -318,11 +318,9 @@ async def test_a_maintenance_is_ended_once_though_the_reply_is_lost(proxy, dista
 
 
 async def test_one_that_is_reaped_goes_once_though_the_reply_is_lost(proxy, distant, settings, seeded):
-    await seeded.client.delete(seeded.keys.heartbeat("q"))
-    now_ms = int(time.time() * 1000)
     async with aclosing(SurveillanceStore(settings)) as near:
         await near.pulse(ME)
-        await near.expire([Lapse("q", 2, "down", "lapsed", now_ms, 1, 1, 60_000)], monitor_id=ME, expected_ms=now_ms)
+        await judge(seeded, near, "q")
     down = await known(seeded, "q")
     proxy.lose_replies(1)
     mark = Departure(children=ChildrenMode.ORPHAN, reaped=True)
@@ -330,6 +328,24 @@ async def test_one_that_is_reaped_goes_once_though_the_reply_is_lost(proxy, dist
     assert outcome == ("gone", (await census(seeded)).revision) == ("gone", 6)
 
 
+async def test_one_that_flapped_is_calm_once_though_the_reply_is_lost(proxy, settings, seeded):
+    async with (
+        aclosing(SurveillanceStore(settings)) as near,
+        aclosing(SurveillanceStore(settings.model_copy(update={"redis_url": proxy.url}))) as far,
+    ):
+        await near.pulse(ME)
+        for _ in range(settings.flap_count):
+            await judge(seeded, near, "p")
+            await revive(seeded, near, "p")
+        await seeded.client.hset(seeded.keys.restarts("p"), "flaps", "[1]")
+        before = (await census(seeded)).revision
+        proxy.lose_replies(1)
+        with pytest.raises(Unavailable):
+            await far.calm([("p", 3)])
+        assert await far.calm([("p", 3)]) == [["repeat", 0]]
+    assert (await census(seeded)).revision == before + 1
+
+
 def test_every_script_that_writes_an_event_has_its_replies_lost():
     written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
-    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "end_maintenance", "reap"}
+    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "end_maintenance", "reap", "calm"}

@@ -1,7 +1,6 @@
 """The script that removes what is down: it has the last word, and what speaks for an instance keeps it."""
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
@@ -14,12 +13,12 @@ from hopper.model.departure import Departure
 from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.policy import Wish
 from hopper.store.instances import InstanceStore
-from hopper.store.surveillance import Lapse, SurveillanceStore
+from hopper.store.surveillance import SurveillanceStore
 from specs import known, spec
+from store.verdicts import ME, judge, revive
 
 pytestmark = pytest.mark.usefixtures("agrees")
 
-ME = "monitor-1"
 MARK = Departure(children=ChildrenMode.ORPHAN, wish=Wish(name="p"), reaped=True)
 
 
@@ -37,15 +36,6 @@ async def down(store: InstanceStore, surveillance: SurveillanceStore) -> Instanc
     await store.register(spec("project", "p", parent_id="g"))
     await judge(store, surveillance, "p")
     return store
-
-
-async def judge(store: InstanceStore, surveillance: SurveillanceStore, id: str) -> None:
-    record = await known(store, id)
-    await store.client.delete(store.keys.heartbeat(id))
-    now_ms = int(time.time() * 1000)
-    lapse = Lapse(id, record.incarnation, "down", "lapsed", now_ms, 1, 1, 60_000)
-    (answer,) = await surveillance.expire([lapse], monitor_id=ME, expected_ms=now_ms)
-    assert answer[0] == "down"
 
 
 async def test_one_that_is_down_goes_and_its_event_says_for_how_long_it_was(down):
@@ -115,8 +105,7 @@ async def test_one_for_which_something_speaks_since_the_look_stays(
 
 async def test_one_that_came_back_and_went_down_again_stays_until_its_own_time(down, surveillance):
     record = await known(down, "p")
-    await beats(down)
-    await surveillance.recover(["p"])
+    await revive(down, surveillance, "p")
     await judge(down, surveillance, "p")
     again = await known(down, "p")
     if again.down_at_ms != record.down_at_ms:

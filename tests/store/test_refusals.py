@@ -1,5 +1,6 @@
 """Refusals of the store: they name both sides and change not one key."""
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from hopper.model.spec import spec_of
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.scripts import script
+from hopper.store.surveillance import SurveillanceStore
 from servers import dump
 from specs import known, patching, spec
 
@@ -45,6 +47,13 @@ def heir(id: str) -> Departure:
 
 async def reap(store: InstanceStore, id: str, *, monitor_id: str) -> object:
     return await store.reap(await known(store, id), CASCADE, monitor_id=monitor_id)
+
+
+async def calm(store: InstanceStore, id: str, incarnation: int) -> None:
+    async with contextlib.aclosing(SurveillanceStore(store.settings)) as surveillance:
+        (answer,) = await surveillance.calm([(id, incarnation)])
+    assert isinstance(answer, HopperError)
+    raise answer
 
 
 REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
@@ -131,6 +140,9 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
     "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
         "global 'g' cannot be taken from a parent: it never has one"),
+    "calm nobody": (lambda s: calm(s, "nobody", 1), NotFound, "there is no instance 'nobody'"),
+    "calm an old incarnation": (lambda s: calm(s, "q", 1), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
     "reap as another than the leader": (lambda s: reap(s, "q", monitor_id="two"), NotLeader,
         "instance 'q' is not removed by 'two': '' leads"),
     "maintain nobody": (lambda s: s.maintain("nobody", MaintenanceRequest()), NotFound,
@@ -175,6 +187,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
     names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
-    names += ("maintain", "end_maintenance", "reap")
+    names += ("maintain", "end_maintenance", "reap", "calm")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

@@ -15,6 +15,7 @@ from hopper.instance.adoption import Adoption
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
+from hopper.instance.flapping import Flapping
 from hopper.instance.maintenance import MaintenanceEnds
 from hopper.instance.pulse import Pulse, local_ms
 from hopper.instance.reaping import Reaping
@@ -58,6 +59,7 @@ class Monitor:
             Resuming(settings, self.view, departures, leads=self._leads),
             MaintenanceEnds(self.view, self._store, leads=self._leads, redis_ms=self._redis_ms),
             Reaping(settings, self.view, departures, self.pulse),
+            Flapping(settings, self.view, self._surveillance, leads=self._leads),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
