@@ -140,6 +140,16 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "unlink nobody": (lambda s: s.unlink("nobody"), NotFound, "there is no instance 'nobody' to take from its parent"),
     "unlink the global": (lambda s: s.unlink("g"), ScopeRule,
         "global 'g' cannot be taken from a parent: it never has one"),
+    "vouch as another than the leader": (
+        lambda s: s.vouch("q", incarnation=5, value=b"{}", short_ms=0, monitor_id="two"), NotLeader,
+        "instance 'q' is not vouched for by 'two': '' leads"),
+    "vouch for an old incarnation": (
+        lambda s: s.vouch("q", incarnation=1, value=b"{}", short_ms=0, monitor_id=""), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "disavow as another than the leader": (lambda s: s.disavow("q", incarnation=5, monitor_id="two"), NotLeader,
+        "instance 'q' is not disavowed by 'two': '' leads"),
+    "disavow an old incarnation": (lambda s: s.disavow("q", incarnation=1, monitor_id=""), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
     "calm nobody": (lambda s: calm(s, "nobody", 1), NotFound, "there is no instance 'nobody'"),
     "calm an old incarnation": (lambda s: calm(s, "q", 1), StaleIncarnation,
         "instance 'q' is incarnation 5 now, not 1"),
@@ -187,6 +197,6 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema}
     names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
-    names += ("maintain", "end_maintenance", "reap", "calm")
+    names += ("maintain", "end_maintenance", "reap", "calm", "vouch", "disavow")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

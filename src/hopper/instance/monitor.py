@@ -12,6 +12,7 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.adoption import Adoption
+from hopper.instance.checking import Checking
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
@@ -60,6 +61,14 @@ class Monitor:
             MaintenanceEnds(self.view, self._store, leads=self._leads, redis_ms=self._redis_ms),
             Reaping(settings, self.view, departures, self.pulse),
             Flapping(settings, self.view, self._surveillance, leads=self._leads),
+            Checking(
+                settings,
+                self.view,
+                self._store,
+                monitor_id=self.id,
+                leads=self._leads,
+                look_at=self.detector.look_at,
+            ),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
