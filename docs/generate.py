@@ -37,7 +37,10 @@ KEYS = {
     "P:holds": ("hash", "hold and guards in force, and why"),
     "P:strays": ("hash", "heartbeats of nobody, or of an older incarnation than the record's"),
     "P:alerts": ("string", "JSON: epoch and revision up to which alerts have been sent, and what is told and not over"),
-    "P:restarts:ID": ("hash", "its restarts: how many since it was stable, the last claim and who carries it out"),
+    "P:restarts:ID": (
+        "hash",
+        "its restarts since it was stable, the last claim and who carries it out; `flaps`, its last recoveries",
+    ),
     "P:claims": ("zset", "reserved for claims"),
     "P:request:TOKEN": (
         "string, 60 s",

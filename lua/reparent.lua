@@ -11,6 +11,7 @@
 -- ARGV     seen_parent   string   the parent the caller saw them have
 --          parent_id     string   the parent they go to, '' for orphans
 --          wish          string   what orphans look for from now on, as JSON; '' for what they looked for before
+--          keep          integer  1 where only those look for it that looked for nothing before
 --          reason        string   why
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
@@ -20,7 +21,7 @@
 --          LEAVING       that parent is being removed
 -- USES     clock integer refuse record encode log draft commit kinship
 local parent_key, siblings, old_siblings, orphans, revision, epoch, events = unpack(KEYS, 1, 7)
-local seen_parent, parent_id, wish, reason, actor, log_length = unpack(ARGV)
+local seen_parent, parent_id, wish, keep, reason, actor, log_length = unpack(ARGV)
 local FIRST_CHILD = 8
 
 local log = open_log(revision, epoch, events, log_length)
@@ -43,7 +44,8 @@ for i = FIRST_CHILD, #KEYS do
     end
   end
   if outcome == 'moved' then
-    local changes = { parent_id = parent_id, wish = wish ~= '' and wish or nil }
+    local wished = wish ~= '' and (keep ~= '1' or (child.wish or '') == '')
+    local changes = { parent_id = parent_id, wish = wished and wish or nil }
     commit(log, KEYS[i], draft(log, child, changes, { type = 'parent_changed', reason = reason, actor = actor }))
     log.next = log.next + 1
     redis.call('SREM', old_siblings, child.id)

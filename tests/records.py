@@ -1,5 +1,6 @@
 """Hypothesis strategies for records and specs: every field, with the characters that break encodings."""
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -44,7 +45,13 @@ THRESHOLDS = st.dictionaries(
     | NUMBERS.map(lambda limit: Threshold(None, limit)),
 )
 WISHES = st.builds(Wish, id=st.none() | IDS, name=st.none() | NAMES, tags=TAGS)
-CHECKS = st.builds(Check, kind=st.sampled_from(["http", "tcp"]), interval_s=st.floats(1, 60))
+CHECKS = st.builds(
+    Check,
+    kind=st.sampled_from(["http", "tcp"]),
+    path=st.none() | st.just("/healthz?deep=1"),
+    address=st.none() | SOME_TEXT,
+    interval_s=st.floats(1, 60),
+)
 
 OWNED: dict[str, st.SearchStrategy[Any]] = {
     "name": NAMES,
@@ -93,10 +100,15 @@ records = st.builds(
 
 
 def _sensible(document: dict[str, Any]) -> dict[str, Any]:
-    """Without a wish that nothing could ever fulfil."""
+    """Without a wish that nothing could ever fulfil, and with a check only where there is a place and time for it."""
     wish = document.get("wish")
     futile = document["scope"] == "global" or (document["scope"] == "orchestration" and wish == Wish())
-    return {name: value for name, value in document.items() if name != "wish" or not futile}
+    checked = "check" in document and document["check"] is not None
+    sensible = {name: value for name, value in document.items() if name != "wish" or not futile}
+    if checked:
+        sensible |= {"address": "web:80", "ttl_ms": 86_400_000}
+        sensible["check"] = replace(document["check"], path="/healthz?deep=1", address=None, kind="http")
+    return sensible
 
 
 documents = st.fixed_dictionaries({"scope": st.sampled_from([scope.value for scope in Scope])}, optional=OWNED).map(

@@ -1,4 +1,4 @@
--- Draft a change of a record: the record after it, the fields to write, and the event with its JSON. Writes nothing.
+-- Draft a change of a record: the fields to write, the event with its JSON, and the maintenance. Writes nothing.
 -- `before` is the record's table, empty for a new one; `changes` are field to value; `event` as `append_event` takes it.
 local function draft(log, before, changes, event)
   local after, written, changed = {}, {}, {}
@@ -18,5 +18,5 @@ local function draft(log, before, changes, event)
   event.id = after.id
   event.record = encode_fields(FIELDS, after)
   event.previous = encode_fields(changed, before)
-  return { event = event, written = written }
+  return { event = event, written = written, maintenance = after.maintenance }
 end

@@ -1,10 +1,12 @@
 -- Why a drafted change may not be made, as an error reply: the record would be too large; nil where it fits.
--- What an owner says leaves a reserve, so that the registry's own fields always find room below the limit.
+-- What an owner says leaves a reserve, so that the registry's own fields always find room below the limit; what an
+-- operator says of its maintenance counts nothing here: it may keep nobody from registering again.
 local function too_large(drafted)
   local event = drafted.event
   local limit = MAX_RECORD_BYTES - RECORD_RESERVE_BYTES
-  if #event.record > limit then
+  local size = #event.record - #drafted.maintenance
+  if size > limit then
     return refuse('INVALID', "instance '%s' has a record of %d bytes, and at most %d are stored",
-      event.id, #event.record, limit)
+      event.id, size, limit)
   end
 end

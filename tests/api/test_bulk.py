@@ -119,3 +119,18 @@ async def test_only_living_parents_where_a_request_asks_for_it(api, tree):
     problem_of(await api.post(ONE, json=entry, params=asked), 409, "scope-rule")
     problem_of(await api.put(f"{ONE}/run-1/parent", json={"parent_id": "shop"}, params=asked), 409, "scope-rule")
     assert (await api.post(ONE, json=entry)).status_code == 201
+
+
+async def test_an_entry_whose_check_does_not_fit_into_its_ttl_is_refused_by_itself(api):
+    check = {"tcp": True, "interval_s": 14, "timeout_s": 2}
+    entries = [
+        {"scope": "project", "id": "a"},
+        {"scope": "project", "id": "late", "address": "web:80", "check": check},
+        {"scope": "project", "id": "b", "address": "web:80", "check": {"tcp": True}},
+    ]
+    items = (await api.post(f"{ONE}/bulk", json=entries)).json()["items"]
+    assert [item["status"] for item in items] == [201, 422, 201]
+    assert items[1]["field"] == "check"
+    assert [items[0]["id"], items[2]["id"]] == ["a", "b"]
+    problem = problem_of(await api.post(ONE, json=entries[1]), 422, "invalid")
+    assert "interval_s 14 and timeout_s 2" in problem["detail"]

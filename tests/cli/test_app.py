@@ -16,7 +16,7 @@ from servers import RedisServer
 
 COMMANDS = [
     *("serve", "monitor", "run", "register", "get", "ls", "discover", "tree", "health", "guard", "explain"),
-    *("watch", "link", "unlink", "state", "rm", "doctor", "lua"),
+    *("watch", "link", "unlink", "state", "maintenance", "rm", "doctor", "lua"),
 ]
 
 

@@ -262,7 +262,11 @@ def test_an_empty_patch_changes_nothing(record):
     assert apply_patch(record, {}) == spec_of(record)
 
 
-@given(records, documents)
+unchecked = records.map(lambda record: replace(record, check=None))
+"""Records whose address nothing depends on."""
+
+
+@given(unchecked, documents)
 def test_a_patch_of_good_values_is_what_is_read_afterwards(record, document):
     patch = listed({name: value for name, value in document.items() if name in MUTABLE_FIELDS and value is not None})
     plain = {name: value for name, value in patch.items() if not isinstance(value, dict)}
@@ -270,7 +274,7 @@ def test_a_patch_of_good_values_is_what_is_read_afterwards(record, document):
     assert all(listed(getattr(spec, name)) == value for name, value in plain.items())
 
 
-@given(records, st.sampled_from(MUTABLE_FIELDS))
+@given(unchecked, st.sampled_from(MUTABLE_FIELDS))
 def test_null_puts_any_field_back_to_its_default(record, name):
     assert getattr(apply_patch(record, {name: None}), name) == getattr(InstanceSpec(scope=record.scope), name)
 

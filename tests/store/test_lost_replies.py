@@ -13,6 +13,7 @@ from hopper.errors import NotFound, Unavailable
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.health import Health
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.restart import Claim
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
@@ -23,7 +24,8 @@ from hopper.store.scripts import script, script_names
 from hopper.store.surveillance import Lapse, SurveillanceStore
 from proxy import Proxy
 from servers import RedisServer, dump
-from specs import spec
+from specs import known, spec
+from store.verdicts import ME, judge, revive
 
 Act = Callable[[InstanceStore], Awaitable[Any]]
 
@@ -65,6 +67,8 @@ WRITES: dict[str, Act] = {
     "move": move,
     "unlink": unlink,
     "transition": lambda s: s.transition("p", Verb.PAUSE),
+    "maintain": lambda s: s.maintain("p", MaintenanceRequest(reason="disk")),
+    "maintain for a time": lambda s: s.maintain("p", MaintenanceRequest(for_ms=60_000)),
     "leave": at_last(lambda s: s.leave("p", Departure(children=ChildrenMode.CASCADE))),
     "deregister_many": at_last(lambda s: s.deregister_many([("o", "p")])),
     "claim_restart": claim,
@@ -208,6 +212,7 @@ TOKENED: dict[str, Callable[[InstanceStore, str], Awaitable[Any]]] = {
     "update at a revision": lambda s, token: s.update(
         "p", lambda r: apply_patch(r, {"version": "2"}), if_revision=3, token=token
     ),
+    "maintain for a time": lambda s, token: s.maintain("p", MaintenanceRequest(for_ms=60_000), token=token),
     "deregister": lambda s, token: s.deregister("q", token=token),
     "deregister at a revision": lambda s, token: s.deregister("q", if_revision=2, incarnation=2, token=token),
 }
@@ -253,7 +258,7 @@ async def test_a_refusal_is_not_kept_so_that_the_same_request_may_succeed_later(
 
 # -- repeats ---------------------------------------------------------------------------------------------------------
 
-REPEATABLE = {name: WRITES[name] for name in ("update", "link", "move", "unlink", "transition")}
+REPEATABLE = {name: WRITES[name] for name in ("update", "link", "move", "unlink", "transition", "maintain")}
 
 
 @pytest.mark.parametrize("act", REPEATABLE.values(), ids=REPEATABLE.keys())
@@ -268,7 +273,6 @@ async def test_a_repeat_that_changes_nothing_appends_nothing_and_answers_the_las
 # -- the monitor's writes --------------------------------------------------------------------------------------------
 
 Watch = Callable[[SurveillanceStore], Awaitable[Any]]
-ME = "monitor-1"
 
 
 async def verdict(store: SurveillanceStore) -> Any:
@@ -329,6 +333,41 @@ async def test_an_assessment_is_written_once_though_the_reply_is_lost(proxy, dis
     assert (await census(seeded)).revision == 5
 
 
+async def test_a_maintenance_is_ended_once_though_the_reply_is_lost(proxy, distant, seeded):
+    await seeded.maintain("p", MaintenanceRequest())
+    proxy.lose_replies(1)
+    assert await distant.end_maintenance("p") == (await census(seeded)).revision == 6
+
+
+async def test_one_that_is_reaped_goes_once_though_the_reply_is_lost(proxy, distant, settings, seeded):
+    async with aclosing(SurveillanceStore(settings)) as near:
+        await near.pulse(ME)
+        await judge(seeded, near, "q")
+    down = await known(seeded, "q")
+    proxy.lose_replies(1)
+    mark = Departure(children=ChildrenMode.ORPHAN, reaped=True)
+    outcome = await distant.reap(down, mark, monitor_id=ME)
+    assert outcome == ("gone", (await census(seeded)).revision) == ("gone", 6)
+
+
+async def test_one_that_flapped_is_calm_once_though_the_reply_is_lost(proxy, settings, seeded):
+    async with (
+        aclosing(SurveillanceStore(settings)) as near,
+        aclosing(SurveillanceStore(settings.model_copy(update={"redis_url": proxy.url}))) as far,
+    ):
+        await near.pulse(ME)
+        for _ in range(settings.flap_count):
+            await judge(seeded, near, "p")
+            await revive(seeded, near, "p")
+        await seeded.client.hset(seeded.keys.restarts("p"), "flaps", "[1]")
+        before = (await census(seeded)).revision
+        proxy.lose_replies(1)
+        with pytest.raises(Unavailable):
+            await far.calm([("p", 3)])
+        assert await far.calm([("p", 3)]) == [["repeat", 0]]
+    assert (await census(seeded)).revision == before + 1
+
+
 def test_every_script_that_writes_an_event_has_its_replies_lost():
     written = {name for name in script_names() if "events" in {entry.name for entry in script(name).header.keys}}
-    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "assess"}
+    assert written <= WRITES.keys() | VERDICTS.keys() | {"stay", "assess", "end_maintenance", "reap", "calm"}

@@ -1,5 +1,6 @@
 """Refusals of the store: they name both sides and change not one key."""
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +26,7 @@ from hopper.errors import (
 )
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.restart import Claim, RestartLedger
 from hopper.model.spec import spec_of
 from hopper.model.state import State, Verb
@@ -32,6 +34,7 @@ from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore, Standing
 from hopper.store.sampling import Assessment, SampleStore
 from hopper.store.scripts import script
+from hopper.store.surveillance import SurveillanceStore
 from servers import dump
 from specs import known, patching, spec
 
@@ -62,6 +65,17 @@ async def assess_on_no_evidence(store: InstanceStore, evidence: Any) -> None:
     """Assess 'p' on evidence that readers of the log could not read."""
     one = Assessment("p", 2, "degraded", "thresholds", evidence)
     (answer,) = await SampleStore(store.settings, client=store.client).assess([one], monitor_id=LEADER)
+    assert isinstance(answer, HopperError)
+    raise answer
+
+
+async def reap(store: InstanceStore, id: str, *, monitor_id: str) -> object:
+    return await store.reap(await known(store, id), CASCADE, monitor_id=monitor_id)
+
+
+async def calm(store: InstanceStore, id: str, incarnation: int) -> None:
+    async with contextlib.aclosing(SurveillanceStore(store.settings)) as surveillance:
+        (answer,) = await surveillance.calm([(id, incarnation)])
     assert isinstance(answer, HopperError)
     raise answer
 
@@ -167,6 +181,30 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
         "instance 'p' is not assessed by 'monitor-2': 'monitor-1' leads"),
     "assess an old incarnation": (lambda s: assess(s, incarnation=1), StaleIncarnation,
         "instance 'p' is incarnation 2 now, not 1"),
+    "vouch as another than the leader": (
+        lambda s: s.vouch("q", incarnation=5, value=b"{}", short_ms=0, monitor_id="two"), NotLeader,
+        "instance 'q' is not vouched for by 'two': 'monitor-1' leads"),
+    "vouch for an old incarnation": (
+        lambda s: s.vouch("q", incarnation=1, value=b"{}", short_ms=0, monitor_id=LEADER), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "disavow as another than the leader": (lambda s: s.disavow("q", incarnation=5, monitor_id="two"), NotLeader,
+        "instance 'q' is not disavowed by 'two': 'monitor-1' leads"),
+    "disavow an old incarnation": (lambda s: s.disavow("q", incarnation=1, monitor_id=LEADER), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "calm nobody": (lambda s: calm(s, "nobody", 1), NotFound, "there is no instance 'nobody'"),
+    "calm an old incarnation": (lambda s: calm(s, "q", 1), StaleIncarnation,
+        "instance 'q' is incarnation 5 now, not 1"),
+    "reap as another than the leader": (lambda s: reap(s, "q", monitor_id="two"), NotLeader,
+        "instance 'q' is not removed by 'two': 'monitor-1' leads"),
+    "maintain nobody": (lambda s: s.maintain("nobody", MaintenanceRequest()), NotFound,
+        "there is no instance 'nobody'"),
+    "maintain until a time that has passed": (lambda s: s.maintain("q", MaintenanceRequest(until_ms=7)), Invalid,
+        "until_ms of instance 'q' is 7, which has passed: it is [0-9]{13}"),
+    "maintain with a reason for which there is no room": (
+        lambda s: s.maintain("vast", MaintenanceRequest(reason="y" * 1500)), Invalid,
+        "instance 'vast' has a record of 8[0-9]{3} bytes with this reason, and at most 8192 are stored"),
+    "end the maintenance of nobody": (lambda s: s.end_maintenance("nobody"), NotFound,
+        "there is no instance 'nobody'"),
     "a verb for nobody": (lambda s: s.transition("nobody", Verb.STOP), NotFound, "there is no instance 'nobody'"),
     "a verb for an old incarnation": (lambda s: s.transition("q", Verb.STOP, incarnation=1), StaleIncarnation,
         "instance 'q' is incarnation 5 now, not 1"),
@@ -203,6 +241,7 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
     await store.register(spec("orchestration", "old-1", parent_id="old"))
     await store.leave_many(["old", "old-1"], CASCADE)
     await store.client.set(store.keys.monitor, LEADER, px=60_000)
+    await store.register(spec("project", "vast", config={"x": "y" * 6500}))
     before = await dump(store.client, store.settings.namespace)
     with pytest.raises(kind, match=says) as refused:
         await act(store)
@@ -213,6 +252,7 @@ async def test_what_is_refused_changes_not_one_key_and_names_both_sides(act, kin
 def test_every_error_that_a_script_of_the_store_declares_is_met_in_a_test_of_this_directory():
     met = {kind for _, kind, _ in REFUSALS.values()} | {Conflict, NewerSchema, NotLeader}
     names = ("register", "update", "deregister", "link", "unlink", "transition", "open", "leave", "stay", "reparent")
-    names += ("assess", "note_alerts", "claim_restart")
+    names += ("assess", "note_alerts", "claim_restart", "maintain", "end_maintenance", "reap", "calm")
+    names += ("vouch", "disavow")
     declared = {BY_LUA_CODE[entry.name] for name in names for entry in script(name).header.errors}
     assert declared - met == set()

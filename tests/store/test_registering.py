@@ -72,7 +72,7 @@ EVERY_FIELD: dict[str, Any] = {
     "deregister_after_ms": 1,
     "restart": {"mode": "always", "max_restarts": 0, "webhook": "http://x/"},
     "thresholds": {"queue_depth": {"degraded": 5, "unhealthy": 50}},
-    "check": {"kind": "tcp"},
+    "check": {"kind": "http", "path": "/healthz?deep=1", "address": "http", "interval_s": 4},
     "wish": {"tags": ["eu"]},
     "max_children": 3,
 }

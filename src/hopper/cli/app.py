@@ -20,6 +20,7 @@ from hopper.cli.health import health
 from hopper.cli.instances import get, link, register, state, unlink
 from hopper.cli.listing import discover, ls
 from hopper.cli.logging import LogLevel
+from hopper.cli.maintenance import maintenance
 from hopper.cli.monitor import monitor
 from hopper.cli.removal import rm
 from hopper.cli.run import run
@@ -32,7 +33,24 @@ from hopper.errors import HopperError
 __all__ = ["app", "main"]
 
 _LONG_RUNNING = (serve, monitor, run)
-_ONE_SHOT = (register, get, ls, discover, tree, health, guard, explain, watch, link, unlink, state, rm, doctor, lua)
+_ONE_SHOT = (
+    register,
+    get,
+    ls,
+    discover,
+    tree,
+    health,
+    guard,
+    explain,
+    watch,
+    link,
+    unlink,
+    state,
+    maintenance,
+    rm,
+    doctor,
+    lua,
+)
 
 _EPILOG = "Exit codes:\n\n\b\n" + "\n".join(f"{code}  {meaning}" for code, meaning in MEANINGS.items())
 

@@ -25,6 +25,7 @@ from hopper.errors import (
 from hopper.instance.replica import Replica
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
+from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.scope import Scope, child_scope
 from hopper.store.departing import BATCH
@@ -156,6 +157,8 @@ class Departures:
             if known.leaving != how:
                 raise Conflict(f"instance '{id}' is no longer being removed so: its mark is {known.leaving}")
             try:
+                if how.reaped:
+                    return await self._reap(known, how, reason=reason, actor=actor)
                 return await self._store.deregister(
                     id, known=known, incarnation=incarnation, token=how.token, reason=reason, actor=actor
                 )
@@ -166,6 +169,35 @@ class Departures:
                 idle = 0 if done else idle + 1
                 if idle >= self._store.settings.conflict_retries:
                     raise Conflict(f"instance '{id}' gets children as fast as they are seen to") from refused
+
+    async def reap(self, known: Record, *, monitor_id: str, reason: str = "", actor: str = "") -> int | None:
+        """Remove an instance that is down, its children becoming orphans that a successor can adopt; the revision.
+
+        None where it stays, since it is not down any more, or something speaks for it. A child that looks for something
+        goes on to do so; another looks for the name of the one that is gone, a Project for the Global. Raises
+        `NotLeader` where the monitor of that id does not lead, and `Conflict` where it came back while its children
+        left: they look for it again.
+        """
+        wish = Wish() if known.scope is Scope.GLOBAL else Wish(name=known.name)
+        how = Departure(children=ChildrenMode.ORPHAN, wish=wish, reaped=True)
+        outcome, revision = await self._store.reap(known, how, monitor_id=monitor_id, reason=reason, actor=actor)
+        if outcome == "marked":
+            return await self.finish(known.id, how, incarnation=known.incarnation, reason=reason, actor=actor)
+        return revision if outcome == "removed" else None
+
+    async def _reap(self, known: Record, how: Departure, *, reason: str, actor: str) -> int:
+        """Remove one that is marked as reaped; where it came back meanwhile its mark is taken back instead."""
+        outcome, revision = await self._store.reap(known, how, reason=reason, actor=actor)
+        match outcome:
+            case "removed":
+                return revision
+            case "gone":
+                raise NotFound(f"there is no instance '{known.id}'")
+            case "marked" | "moved":
+                raise HasChildren(f"{known.scope} '{known.id}' cannot be removed: it still has children")
+            case _:
+                await self._store.stay(known.id, how, reason=outcome, actor=actor)
+                raise Conflict(f"instance '{known.id}' is not removed: it is {outcome}")
 
     async def _finished(self, how: Departure) -> int:
         """The revision of a removal that another has finished, as far as that is known: else one that came after it."""
@@ -190,6 +222,7 @@ class Departures:
                     seen_parent=id,
                     parent_id=how.reparent_to,
                     wish=how.wish,
+                    keep_wishes=how.reaped,
                     reason=how.children.value,
                     actor=actor,
                 )

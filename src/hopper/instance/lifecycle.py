@@ -24,6 +24,7 @@ from hopper.instance.view import RegistryView
 from hopper.model.children import ChildrenMode
 from hopper.model.choice import one_of
 from hopper.model.departure import Departure
+from hopper.model.maintenance import maintenance_request
 from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.spec import InstanceSpec, apply_patch, as_spec, parse_spec
@@ -241,6 +242,17 @@ class Lifecycle:
         happens. Idempotent for one `token` within 60 s, and while the claim is still to be carried out.
         """
         return (await self._restarts.request(id, token=token, actor=actor)).revision
+
+    async def maintenance(self, id: str, *, token: str | None = None, actor: str = "", **asked: Any) -> int:
+        """Take an instance out of service, with a `reason`, `until_ms` of Redis' clock or `for_s` seconds or for ever.
+
+        Idempotent but for `for_s`, which counts from now: that is for one `token` within 60 s.
+        """
+        return await self._store.maintain(id, maintenance_request(asked), token=token, actor=actor)
+
+    async def end_maintenance(self, id: str, *, actor: str = "") -> int:
+        """Put an instance back into service. Idempotent."""
+        return await self._store.end_maintenance(id, actor=actor)
 
     async def delete(
         self,

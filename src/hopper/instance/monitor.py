@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,13 +15,17 @@ from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
 from hopper.instance.adoption import Adoption
 from hopper.instance.alerts import Alerts
+from hopper.instance.checking import Checking
 from hopper.instance.delivery import Delivery, Send
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
 from hopper.instance.duty import Duty
 from hopper.instance.escalation import Escalation, Report
+from hopper.instance.flapping import Flapping
 from hopper.instance.levels import Levels
-from hopper.instance.pulse import Pulse
+from hopper.instance.maintenance import MaintenanceEnds
+from hopper.instance.pulse import Pulse, local_ms
+from hopper.instance.reaping import Reaping
 from hopper.instance.relationships import Relationships
 from hopper.instance.restarting import Restarting
 from hopper.instance.restarts import Restarts
@@ -75,17 +80,29 @@ class Monitor:
             on_follow=self.detector.end,
         )
         self.detector.pulse = self.pulse
-        relationships = Relationships(self._store, self.view)
         samples = SampleStore(settings, client=self._store.client)
         self.levels = Levels(settings, self.view, samples, monitor_id=self.id, leads=self._leads)
         self._webhook = Webhook(settings)
         restarts = Restarts(self._store)
+        relationships, departures = Relationships(self._store, self.view), Departures(self._store)
         self._duties: tuple[Duty, ...] = (
             self.levels,  # before the sources that report to it
             Sampling(settings, self.view, samples, self.levels, leads=self._leads),
             Strays(settings, self.view, samples, leads=self._leads),
             Adoption(self.view, relationships, leads=self._leads),
-            Resuming(settings, self.view, Departures(self._store), leads=self._leads),
+            Resuming(settings, self.view, departures, leads=self._leads),
+            MaintenanceEnds(self.view, self._store, leads=self._leads, redis_ms=self._redis_ms),
+            Reaping(settings, self.view, departures, self.pulse, is_guarded=is_guarded or self.detector.guards.spares),
+            Flapping(settings, self.view, self._surveillance, leads=self._leads),
+            Checking(
+                settings,
+                self.view,
+                self._store,
+                monitor_id=self.id,
+                leads=self._leads,
+                look_at=self.detector.look_at,
+                report=partial(self._report, Reason.CHECK),
+            ),
             Restarting(
                 settings,
                 self.view,
@@ -101,7 +118,7 @@ class Monitor:
                 restarts,
                 monitor_id=self.id,
                 leads=self._leads,
-                report=report or self._report_children,
+                report=report or partial(self._report, Reason.CHILDREN),
             ),
             Delivery(self.view, restarts, leads=self._leads, send=send or self._webhook.send),
             Alerts(settings, self.view, self._store, monitor_id=self.id, leads=self._leads),
@@ -168,11 +185,14 @@ class Monitor:
         for duty in self._duties:
             duty.begin()
 
-    def _report_children(self, id: str, level: Health, evidence: dict[str, Any]) -> None:
-        self.levels.report(id, Reason.CHILDREN, level, evidence)
+    def _report(self, source: Reason, id: str, level: Health, evidence: dict[str, Any]) -> None:
+        self.levels.report(id, source, level, evidence)
 
     def _leads(self) -> bool:
         return self.pulse.leads
+
+    def _redis_ms(self) -> float:
+        return self.pulse.clock.redis_ms(local_ms())
 
     def _take(self, events: list[Event]) -> None:
         if self.pulse.leads:

@@ -1,17 +1,39 @@
-"""What operators ask of a registry: which guards stand, and that one be released."""
+"""What operators ask of a registry: restarts, maintenance, and the release of guards."""
+
+import abc
+from typing import Any
 
 from hopper.errors import Invalid
 from hopper.instance.health import GuardReport, HealthReports
+from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.service import RegistryService
 from hopper.model.event import Reason
+from hopper.model.record import Record
 
 __all__ = ["RegistryOperations"]
 
 
-class RegistryOperations(RegistryService):
+class RegistryOperations(RegistryService, abc.ABC):
     """The part of the Python door that operators use."""
 
     reports: HealthReports
+    lifecycle: Lifecycle
+
+    @abc.abstractmethod
+    async def at(self, id: str, revision: int) -> Record:
+        """The record of an instance that was changed at a revision, once this registry has it."""
+
+    async def restart(self, id: str, **conditions: Any) -> Record:
+        """Ask whoever can restart an instance to do so now, in whatever state it is; its count begins anew."""
+        return await self.at(id, await self.lifecycle.restart(id, **conditions))
+
+    async def maintenance(self, id: str, **asked: Any) -> Record:
+        """Take an instance out of service: `reason`, and `until_ms` of Redis' clock, `for_s`, or until it is ended."""
+        return await self.at(id, await self.lifecycle.maintenance(id, **asked))
+
+    async def end_maintenance(self, id: str, *, actor: str = "") -> Record:
+        """Put an instance back into service. Idempotent."""
+        return await self.at(id, await self.lifecycle.end_maintenance(id, actor=actor))
 
     async def guard(self) -> GuardReport:
         """The hold and the guards in force, with their evidence. Raises `Unavailable` where Redis is away."""

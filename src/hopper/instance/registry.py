@@ -304,10 +304,6 @@ class InstanceRegistry(RegistryOperations):
         asked = one_of(Verb, "verb", verb)
         return await self.at(id, await self.lifecycle.transition(id, asked, **conditions))
 
-    async def restart(self, id: str, **conditions: Any) -> Record:
-        """Ask whoever can restart an instance to do so now, in whatever state it is; its count begins anew."""
-        return await self.at(id, await self.lifecycle.restart(id, **conditions))
-
     async def heartbeat(self, id: str, metrics: dict[str, Any] | bytes | None = None) -> int:
         """One heartbeat for an instance, with metrics or a ready value; answers when it expires, by Redis' clock.
 

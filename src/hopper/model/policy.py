@@ -48,12 +48,17 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """An active check for an instance that does not heartbeat. Interval and timeout are in seconds."""
+    """An active check for an instance that does not heartbeat. Interval and timeout are in seconds.
+
+    It goes to the instance's address, the one named `address` where there are several; `path` is that of HTTP.
+    """
 
     __pydantic_config__ = _STRICT_FIELDS
 
     kind: Literal["http", "tcp"]
-    interval_s: Annotated[float, Field(ge=1)] = 10
+    path: Annotated[str, Field(max_length=500)] | None = None
+    address: str | None = None
+    interval_s: Annotated[float, Field(ge=1, le=86_400)] = 10
     timeout_s: Annotated[float, Field(gt=0, le=30)] = 2
     threshold: Annotated[int, Field(ge=1)] = 2
 

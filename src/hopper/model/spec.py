@@ -9,6 +9,7 @@ import orjson
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from hopper.errors import Invalid
+from hopper.model.check import expand_check, normalised_check, require_room
 from hopper.model.identifiers import ID_PATTERN, NAME_PATTERN, make_id
 from hopper.model.policy import Check, RestartPolicy, Threshold, Wish
 from hopper.model.record import MAX_RECORD_BYTES, Record, encode_field
@@ -97,7 +98,12 @@ class InstanceSpec:
     max_children: Annotated[int, Field(ge=0, le=_MAX_INTEGER)] | None = None
 
     def completed(self, *, ttl_ms: int) -> "InstanceSpec":
-        """The same with every default filled in that depends on another field or on the settings."""
+        """The same with every default filled in that depends on another field or on the settings.
+
+        Raises `Invalid` where its check does not fit into its TTL.
+        """
+        if self.check is not None:
+            require_room(self.check, self.ttl_ms or ttl_ms)
         identifier = self.id or make_id(self.scope)
         ephemeral = self.ephemeral if self.ephemeral is not None else self.scope is Scope.ORCHESTRATION
         reap_ms = self.deregister_after_ms
@@ -132,14 +138,22 @@ def parse_spec(document: Any) -> InstanceSpec:
     spec = _validated(document)
     _check_wish(spec)
     _check_thresholds(spec)
-    return spec
+    return _with_check(spec)
+
+
+def _with_check(spec: InstanceSpec) -> InstanceSpec:
+    """The same with its check in the form in which it is stored."""
+    return spec if spec.check is None else replace(spec, check=normalised_check(spec.check, spec.address))
 
 
 def _validated(document: Any) -> InstanceSpec:
     if not isinstance(document, Mapping):
         raise Invalid(f"an instance is an object of fields, not {document!r}", field="", value=document)
+    document = dict(document)
+    if "check" in document:
+        document["check"] = expand_check(document["check"], document.get("address"))
     try:
-        spec = _ADAPTER.validate_python(dict(document))
+        spec = _ADAPTER.validate_python(document)
     except ValidationError as error:
         raise _invalid(error) from None
     try:
@@ -215,13 +229,16 @@ def apply_patch(record: Record, patch: Any) -> InstanceSpec:
             reason = "is not changed by an update" if name in _RECORD_FIELDS else "is not a field"
             raise Invalid(f"{name!r} {reason}", field=name, value=value)
     current = orjson.loads(orjson.dumps(spec_of(record)))
+    if "check" in patch:
+        address = _merge(current, {name: value for name, value in patch.items() if name == "address"}).get("address")
+        patch = {**patch, "check": expand_check(patch["check"], address)}
     merged = _merge(current, patch)
     spec = _validated({name: value for name, value in merged.items() if value is not None})
     if "wish" in patch:
         _check_wish(spec)
     if "thresholds" in patch:
         _check_thresholds(spec)
-    return spec
+    return _with_check(spec) if "check" in patch or "address" in patch else spec
 
 
 def _merge(target: Any, patch: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 from hopper.errors import HopperError
 from hopper.model.departure import Departure
 from hopper.model.policy import Wish
+from hopper.model.record import Record
 from hopper.store.faults import border
 from hopper.store.writing import Call, RecordWriter
 
@@ -93,6 +94,46 @@ class DepartureWriter(RecordWriter):
         }
         return keys, arguments
 
+    async def reap(
+        self, known: Record, mark: Departure, *, monitor_id: str = "", reason: str = "", actor: str = ""
+    ) -> tuple[str, int]:
+        """Remove an instance that is down, if it is still the one that is known and nothing speaks for it.
+
+        Answers `removed`; `marked` where it has children, and is removed by another call once it has none; or why it
+        stays: `gone alive spared moved leaving`; with the revision. With `monitor_id` that monitor must lead, else
+        `NotLeader`. A repeat after a lost reply answers `gone`, or `marked` again.
+        """
+        id, parent_id, keys = known.id, known.parent_id or "", self.keys
+        outcome, revision = await self._write(
+            "reap",
+            keys={
+                "record": keys.record(id),
+                "heartbeat": keys.heartbeat(id),
+                "children": keys.children(id),
+                "siblings": keys.children(parent_id),
+                "instances": keys.instances,
+                "names": keys.names,
+                "global": keys.globe,
+                "orphans": keys.orphans,
+                "down": keys.down,
+                "restarts": keys.restarts(id),
+                "claims": keys.claims,
+                "holds": keys.holds,
+                "monitor": keys.monitor,
+            },
+            arguments={
+                "id": id,
+                "seen_parent": parent_id,
+                "incarnation": known.incarnation,
+                "down_at_ms": "" if known.down_at_ms is None else known.down_at_ms,
+                "leaving": mark.to_json(),
+                "monitor_id": monitor_id,
+                "reason": reason,
+                "actor": actor,
+            },
+        )
+        return str(outcome), int(revision)
+
     async def deregister_many(
         self, members: Sequence[tuple[str, str]], *, evidence: bytes = b"{}", reason: str = "", actor: str = ""
     ) -> list[str]:
@@ -127,13 +168,15 @@ class DepartureWriter(RecordWriter):
         seen_parent: str,
         parent_id: str | None,
         wish: Wish | None = None,
+        keep_wishes: bool = False,
         reason: str = "",
         actor: str = "",
     ) -> list[str]:
         """Move a batch of children of one parent to another, or make them orphans where that is None.
 
         Answers `moved`, `gone`, `elsewhere` or `refused` of each; raises the refusal of the first. `wish` is what they
-        look for from then on, None for what they looked for before. A repeat answers `elsewhere` for what was moved.
+        look for from then on, None for what they looked for before; with `keep_wishes` only for those that looked for
+        nothing. A repeat answers `elsewhere` for what was moved.
         """
         to = parent_id or ""
         keys: dict[str, Any] = {
@@ -147,6 +190,7 @@ class DepartureWriter(RecordWriter):
             "seen_parent": seen_parent,
             "parent_id": to,
             "wish": "" if wish is None else wish.to_json(),
+            "keep": int(keep_wishes),
             "reason": reason,
             "actor": actor,
         }

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from hopper.errors import HopperError, NotFound, PreconditionFailed, TooLarge
+from hopper.errors import HopperError, Invalid, NotFound, PreconditionFailed, TooLarge
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
 from hopper.model.record import Record
 from hopper.model.spec import InstanceSpec, hash_values
@@ -20,6 +20,8 @@ from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
 from hopper.store.faults import border
 from hopper.store.linking import LinkWriter, parent_of
+from hopper.store.maintaining import MaintenanceWriter
+from hopper.store.vouching import VouchWriter
 from hopper.store.writing import Call
 
 __all__ = ["InstanceStore", "Registration"]
@@ -37,7 +39,7 @@ class Registration:
     superseded: bool
 
 
-class InstanceStore(LinkWriter):
+class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
     """The records of one namespace, read and changed. Close it with `aclose`."""
 
     # -- changes ---------------------------------------------------------------------------------------------------
@@ -81,10 +83,25 @@ class InstanceStore(LinkWriter):
         An instance may name one before it as its parent. One that others change meanwhile comes after the others.
         """
         tokens = [f"{token or secrets.token_hex(12)}:{number}" for number in range(len(specs))]
-        specs = [self._completed(spec, word) for spec, word in zip(specs, tokens, strict=True)]
-        parents = await self._parents([str(spec.id) for spec in specs])
+        described = [self._described(spec, word) for spec, word in zip(specs, tokens, strict=True)]
+        fit = [(spec, word) for spec, word in zip(described, tokens, strict=True) if not isinstance(spec, Invalid)]
+        answers = iter(
+            await self._register_each(fit, takeover=takeover, require_live_parent=require_live_parent, actor=actor)
+        )
+        return [spec if isinstance(spec, Invalid) else next(answers) for spec in described]
+
+    async def _register_each(
+        self,
+        entries: Sequence[tuple[InstanceSpec, str]],
+        *,
+        takeover: Takeover,
+        require_live_parent: bool | None,
+        actor: str,
+    ) -> list[Registration | HopperError]:
+        """Register completed specs in their order, each with its token."""
+        parents = await self._parents([str(spec.id) for spec, _ in entries])
         calls = []
-        for spec, word in zip(specs, tokens, strict=True):
+        for spec, word in entries:
             id = str(spec.id)
             call = self._registration(
                 spec,
@@ -98,15 +115,22 @@ class InstanceStore(LinkWriter):
             parents[id] = spec.parent_id or parents[id]
 
         async def again(at: int) -> Registration:
+            spec, word = entries[at]
             return await self.register(
-                specs[at],
+                spec,
                 takeover=takeover,
                 require_live_parent=require_live_parent,
-                token=tokens[at],
+                token=word,
                 actor=actor,
             )
 
-        return await self._each("register", calls, lambda at, reply: _registered(specs[at], reply), again)
+        return await self._each("register", calls, lambda at, reply: _registered(entries[at][0], reply), again)
+
+    def _described(self, spec: InstanceSpec, token: str) -> InstanceSpec | Invalid:
+        try:
+            return self._completed(spec, token)
+        except Invalid as error:
+            return error
 
     def _completed(self, spec: InstanceSpec, token: str | None) -> InstanceSpec:
         if spec.id is None and token is not None:

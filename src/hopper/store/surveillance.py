@@ -147,10 +147,46 @@ class SurveillanceStore:
         """Record who heartbeats again, one call each in one pipeline; answers `[outcome, left_ms, now_ms]` each."""
         calls: list[_Call] = []
         for id in ids:
-            keys = {"record": self.keys.record(id), "heartbeat": self.keys.heartbeat(id), "down": self.keys.down}
-            arguments = {"id": id, "actor": "monitor", "log_length": self.settings.log_length}
+            keys = {
+                "record": self.keys.record(id),
+                "heartbeat": self.keys.heartbeat(id),
+                "down": self.keys.down,
+                "restarts": self.keys.restarts(id),
+            }
+            arguments = {
+                "id": id,
+                "flap_count": self.settings.flap_count,
+                "flap_window_ms": self._flap_window_ms,
+                "actor": "monitor",
+                "log_length": self.settings.log_length,
+            }
             calls.append((keys | self.keys.log(), arguments))
         return await self._pipeline("recover", calls)
+
+    async def calm(
+        self, flapping: Sequence[tuple[str, int]], *, reason: str = "", actor: str = ""
+    ) -> list[list[Any] | HopperError]:
+        """Take the word back that instances (id and incarnation) are flapping, if they have been quiet for a window.
+
+        One call each in one pipeline; answers `[calm|restless|repeat, left_ms]` or the error of each.
+        """
+        calls: list[_Call] = []
+        for id, incarnation in flapping:
+            keys = {"record": self.keys.record(id), "restarts": self.keys.restarts(id)}
+            arguments = {
+                "id": id,
+                "incarnation": incarnation,
+                "flap_window_ms": self._flap_window_ms,
+                "reason": reason,
+                "actor": actor,
+                "log_length": self.settings.log_length,
+            }
+            calls.append((keys | self.keys.log(), arguments))
+        return await self._pipeline("calm", calls)
+
+    @property
+    def _flap_window_ms(self) -> int:
+        return round(self.settings.flap_window_s * 1000)
 
     async def start_hold(self, *, monitor_id: str, reason: str, since_ms: int) -> None:
         """Log that a hold is in force since a time of Redis' clock. Idempotent while one stands."""

@@ -32,7 +32,7 @@ from hopper.model.spec import parse_spec
 from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
 
-__all__ = ["ACTOR", "InstanceRoutes"]
+__all__ = ["ACTOR", "InstanceRoutes", "route"]
 
 ACTOR = "api"
 _CONDITIONS = frozenset({b"hopper-min-revision", b"if-none-match"})
@@ -50,10 +50,10 @@ class InstanceRoutes:
         one = "/instances/{id}"
         return [
             Route(one, _OneInstance(self), methods=["GET", "HEAD", "PUT", "PATCH", "DELETE"]),
-            _route("/instances", GET=self.all, POST=self.register),
+            route("/instances", GET=self.all, POST=self.register),
             Route(f"{one}/heartbeat", self.heartbeat, methods=["PUT"]),
             Route(f"{one}/health", self.health, methods=["GET"]),
-            _route(f"{one}/parent", PUT=self.link, DELETE=self.unlink),
+            route(f"{one}/parent", PUT=self.link, DELETE=self.unlink),
             Route(f"{one}/children", self.children, methods=["GET"]),
             Route(f"{one}/ancestors", self.ancestors, methods=["GET"]),
             Route(f"{one}/descendants", self.descendants, methods=["GET"]),
@@ -288,7 +288,7 @@ class _OneInstance:
         ]
 
 
-def _route(path: str, **endpoints: Callable[[Request], Awaitable[Response]]) -> Route:
+def route(path: str, **endpoints: Callable[[Request], Awaitable[Response]]) -> Route:
     """One route for all methods of a path, so that a refusal of another method names them all."""
 
     async def endpoint(request: Request) -> Response:

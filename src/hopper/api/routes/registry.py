@@ -13,6 +13,7 @@ from hopper.api.routes.bulk import BulkRoutes
 from hopper.api.routes.guard import GuardRoutes
 from hopper.api.routes.history import HistoryRoutes
 from hopper.api.routes.instances import InstanceRoutes
+from hopper.api.routes.maintenance import MaintenanceRoutes
 from hopper.errors import Invalid, Unavailable
 from hopper.instance.discovery import DEFAULT_SORT, Sample, discover, in_service_unless_told, page_of, sample
 from hopper.instance.health import MAX_HEARTBEATS
@@ -43,6 +44,7 @@ class RegistryRoutes:
                     *BulkRoutes(self._registry).routes(),
                     *HistoryRoutes(self._registry).routes(),
                     *GuardRoutes(self._registry).routes(),
+                    *MaintenanceRoutes(self._registry).routes(),
                     Route("/discover", self.discover, methods=["GET"]),
                     Route("/health", self.health, methods=["GET"]),
                     Route("/topology", self.topology, methods=["GET"]),

@@ -1,0 +1,142 @@
+"""Reaping: the leading monitor deregisters what has been down for as long as its record allows.
+
+How long is counted by this monitor's own monotonic clock, from the moment at which it saw the verdict, leading or not:
+Redis' clock may be moved by an hour, and nobody is to go for that. What was down before this monitor could see it is
+believed once, when it is first seen: so long as Redis' clock has passed since the record's last change, which is the
+verdict or came after it. From then on its time is counted as that of all others.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from hopper.config import Settings
+from hopper.errors import Conflict, HopperError
+from hopper.instance.departures import Departures
+from hopper.instance.duty import Duty
+from hopper.instance.pulse import Pulse, local_ms
+from hopper.instance.view import RegistryView
+from hopper.model.event import Event, EventType
+from hopper.model.health import Health
+from hopper.model.record import Record
+from hopper.model.selector import Selector
+
+__all__ = ["Reaping"]
+
+ACTOR = "monitor"
+REASON = "reaped"
+_LOOK_S = 0.5
+_AT_ONCE = 500
+"""Records looked at before the next pulse and the next probe have their turn."""
+
+_DOWN = Selector(health=frozenset({Health.DOWN}))
+
+
+@dataclass(slots=True)
+class _Grave:
+    """One that is down. Times are local monotonic milliseconds."""
+
+    incarnation: int
+    down_at_ms: int | None
+    since_ms: float
+    """From when on its time counts; before `seen_ms` where it was down before it could be seen."""
+    seen_ms: float
+
+
+class Reaping(Duty):
+    """Reaps while its monitor leads. Only `down`, neither `failed` nor `stopped`; `deregister_after_ms` null is never.
+
+    Nobody in maintenance, in a guarded group, in a hold or within one TTL of it, or within `guard_settle_s` of the
+    verdict and of the beginning of this leadership. The script has the last word: what heartbeats again stays.
+    """
+
+    name = "reaping"
+
+    def __init__(
+        self,
+        settings: Settings,
+        view: RegistryView,
+        departures: Departures,
+        pulse: Pulse,
+        *,
+        is_guarded: Callable[[Record], bool] = lambda _: False,
+    ) -> None:
+        """`is_guarded` tells whether the group of an instance is guarded now."""
+        self._settle_ms = settings.guard_settle_s * 1000
+        self._view = view
+        self._departures = departures
+        self._pulse = pulse
+        self._is_guarded = is_guarded
+        self._graves: dict[str, _Grave] = {}
+        self._began_ms = local_ms()
+        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
+
+    def begin(self) -> None:
+        """Reap nobody before the guard can know."""
+        self._began_ms = local_ms()
+
+    def take(self, events: list[Event]) -> None:
+        """Take in changes: the time of one that went down begins; so it does anew when its maintenance ends."""
+        now_ms = local_ms()
+        for event in events:
+            record = event.record
+            if record is None:
+                continue
+            if event.type is EventType.DEREGISTERED or record.health is not Health.DOWN:
+                self._graves.pop(record.id, None)
+            elif not event.resync and ("health" in event.previous or "maintenance" in event.previous):
+                self._graves[record.id] = _Grave(record.incarnation, record.down_at_ms, now_ms, now_ms)
+
+    async def run(self) -> None:
+        """Look every half second, also as a standby, which must know since when others are down."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            down = [record.id for record in self._view.replica.select(_DOWN)]
+            for start in range(0, len(down), _AT_ONCE):
+                for id in down[start : start + _AT_ONCE]:
+                    record = self._view.replica.records.get(id)
+                    if record is not None and record.health is Health.DOWN:
+                        await self._look_at(record)
+                await asyncio.sleep(0)
+
+    async def _look_at(self, record: Record) -> None:
+        if self._is_ripe(record, self._grave(record)):
+            await self._reap(record)
+
+    def _grave(self, record: Record) -> _Grave:
+        grave = self._graves.get(record.id)
+        if grave is None or (grave.incarnation, grave.down_at_ms) != (record.incarnation, record.down_at_ms):
+            now_ms, clock = local_ms(), self._pulse.clock
+            passed_ms = max(0.0, clock.redis_ms(now_ms) - record.updated_at_ms) if clock.known else 0.0
+            grave = _Grave(record.incarnation, record.down_at_ms, now_ms - passed_ms, now_ms)
+            self._graves[record.id] = grave
+        return grave
+
+    def _is_ripe(self, record: Record, grave: _Grave) -> bool:
+        if record.deregister_after_ms is None or record.maintenance is not None or record.leaving is not None:
+            return False
+        if not self._pulse.leads or not self._view.complete:
+            return False
+        now_ms = local_ms()
+        return (
+            now_ms - grave.since_ms >= record.deregister_after_ms
+            and now_ms - max(grave.seen_ms, self._began_ms) >= self._settle_ms
+            and self._pulse.holds.owed_ms(now_ms - record.ttl_ms, record.ttl_ms, now_ms) <= 0
+            and not self._is_guarded(record)
+        )
+
+    async def _reap(self, record: Record) -> None:
+        """Remove one. Who stays is looked at again, and so is everybody after a fault of Redis."""
+        try:
+            revision = await self._departures.reap(
+                record, monitor_id=self._pulse.monitor_id, reason=REASON, actor=ACTOR
+            )
+        except Conflict as stays:
+            self._logger.info("reaping.stays", id=record.id, detail=str(stays))
+        except HopperError as error:
+            self._logger.warning("reaping.failed", id=record.id, detail=str(error))
+        else:
+            if revision is not None:
+                self._logger.info("reaping.reaped", id=record.id, revision=revision)

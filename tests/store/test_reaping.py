@@ -1,0 +1,129 @@
+"""The script that removes what is down: it has the last word, and what speaks for an instance keeps it."""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from census import events
+from hopper.config import Settings
+from hopper.model.children import ChildrenMode
+from hopper.model.departure import Departure
+from hopper.model.maintenance import MaintenanceRequest
+from hopper.model.policy import Wish
+from hopper.store.instances import InstanceStore
+from hopper.store.surveillance import SurveillanceStore
+from specs import known, spec
+from store.verdicts import ME, judge, revive
+
+pytestmark = pytest.mark.usefixtures("agrees")
+
+MARK = Departure(children=ChildrenMode.ORPHAN, wish=Wish(name="p"), reaped=True)
+
+
+@pytest.fixture
+async def surveillance(settings: Settings) -> AsyncIterator[SurveillanceStore]:
+    async with contextlib.aclosing(SurveillanceStore(settings)) as opened:
+        await opened.pulse(ME)
+        yield opened
+
+
+@pytest.fixture
+async def down(store: InstanceStore, surveillance: SurveillanceStore) -> InstanceStore:
+    """p under g, judged down."""
+    await store.register(spec("global", "g"))
+    await store.register(spec("project", "p", parent_id="g"))
+    await judge(store, surveillance, "p")
+    return store
+
+
+async def test_one_that_is_down_goes_and_its_event_says_for_how_long_it_was(down):
+    record = await known(down, "p")
+    outcome = await down.reap(record, MARK, monitor_id=ME, reason="reaped", actor="monitor")
+    event = (await events(down))[-1]
+    assert outcome == ("removed", event.revision)
+    assert (event.type, event.id, event.reason, event.actor) == ("deregistered", "p", "reaped", "monitor")
+    assert event.evidence == {"down_at_ms": record.down_at_ms, "down_ms": event.at_ms - record.down_at_ms}
+    assert await down.reap(record, MARK, monitor_id=ME) == ("gone", event.revision)
+
+
+async def test_a_global_that_goes_frees_its_place(store, surveillance):
+    await store.register(spec("global", "g"))
+    await judge(store, surveillance, "g")
+    assert (await store.reap(await known(store, "g"), MARK, monitor_id=ME))[0] == "removed"
+    await store.register(spec("global", "g2"))
+
+
+async def beats(store: InstanceStore) -> None:
+    await store.heartbeat("p", ttl_ms=15_000)
+
+
+async def registers(store: InstanceStore) -> None:
+    await store.register(spec("project", "p"))
+
+
+async def moves(store: InstanceStore) -> None:
+    await store.unlink("p")
+
+
+async def rests(store: InstanceStore) -> None:
+    await store.maintain("p", MaintenanceRequest())
+
+
+async def leaves(store: InstanceStore) -> None:
+    await store.leave("p", Departure(children=ChildrenMode.CASCADE))
+
+
+async def holds(store: InstanceStore) -> None:
+    async with contextlib.aclosing(SurveillanceStore(store.settings)) as surveillance:
+        await surveillance.start_hold(monitor_id=ME, reason="why", since_ms=1)
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome"),
+    [
+        (beats, "alive"),
+        (registers, "gone"),
+        (moves, "moved"),
+        (rests, "spared"),
+        (leaves, "leaving"),
+        (holds, "spared"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+async def test_one_for_which_something_speaks_since_the_look_stays(
+    what: Callable[[InstanceStore], Awaitable[None]], outcome: str, down: InstanceStore
+) -> None:
+    record = await known(down, "p")
+    await what(down)
+    revision = (await down.position()).revision
+    assert await down.reap(record, MARK, monitor_id=ME) == (outcome, revision)
+    assert await down.read("p") is not None
+    assert (await down.position()).revision == revision
+
+
+async def test_one_that_came_back_and_went_down_again_stays_until_its_own_time(down, surveillance):
+    record = await known(down, "p")
+    await revive(down, surveillance, "p")
+    await judge(down, surveillance, "p")
+    again = await known(down, "p")
+    if again.down_at_ms != record.down_at_ms:
+        assert (await down.reap(record, MARK, monitor_id=ME))[0] == "alive"
+    assert (await down.reap(replace(again, down_at_ms=again.down_at_ms - 1), MARK, monitor_id=ME))[0] == "alive"
+    assert await down.read("p") is not None
+
+
+async def test_one_with_children_is_only_marked_and_goes_when_it_has_none(down):
+    await down.register(spec("orchestration", "plain", parent_id="p"))
+    await down.register(spec("orchestration", "picky", parent_id="p", wish={"tags": ["eu"]}))
+    record = await known(down, "p")
+    outcome, revision = await down.reap(record, MARK, monitor_id=ME)
+    marked = await known(down, "p")
+    assert (outcome, marked.leaving, marked.revision) == ("marked", MARK, revision)
+    assert await down.reap(marked, MARK, monitor_id=ME) == ("marked", revision)
+    moved = await down.reparent(["plain", "picky"], seen_parent="p", parent_id=None, wish=MARK.wish, keep_wishes=True)
+    assert moved == ["moved", "moved"]
+    assert (await known(down, "plain")).wish == Wish(name="p")
+    assert (await known(down, "picky")).wish == Wish(tags=("eu",))
+    assert (await down.reap(marked, MARK))[0] == "removed"
