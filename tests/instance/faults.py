@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from effort import LONG
@@ -169,6 +170,10 @@ def _with_movable_clock(directory: Path) -> dict[str, str]:
     return {"LD_PRELOAD": str(library), "CLOCK_SHIM": str(clock)}
 
 
+def _stands_by(process: MonitorProcess) -> bool:
+    return "view.loaded" in process.log
+
+
 @contextlib.asynccontextmanager
 async def staged(directory: Path, *, which: str, fault: str) -> AsyncIterator[Stage]:
     """A server, its monitors, the first of which leads, and a fleet that heartbeats."""
@@ -194,6 +199,8 @@ async def staged(directory: Path, *, which: str, fault: str) -> AsyncIterator[St
             process = stack.enter_context(MonitorProcess(settings, log=directory / f"monitor-{number}.log"))
             if not processes:
                 await process.until_settled(store)
+            else:
+                await wait_until(partial(_stands_by, process), 30.0)
             processes.append(process)
         ids = [f"web-{number}" for number in range(COUNT - 2)] + [BEFORE, DURING]
         fleet = BeatingFleet(settings, ids, ttl_ms=TTL_MS)
