@@ -70,7 +70,7 @@ async def past(store: InstanceStore, ms: int, id: str = "web") -> None:
 async def test_one_whose_check_passes_lives_on_without_a_heartbeat_of_its_own(monitor, store, story, heard):
     async with responding() as server:
         await register(store, server.url, HTTP)
-        await wait_until(lambda: is_vouched_for(store), 0.9)
+        await wait_until(lambda: is_vouched_for(store))
         beat = await beat_of(store)
         assert (beat["check"], beat["response_time_ms"] > 0) == ("http", True)
         await past(store, 2 * TTL_MS)
@@ -90,12 +90,14 @@ async def test_a_connection_is_enough_for_tcp(monitor, store, story):
 
 
 async def test_one_that_heartbeats_by_itself_keeps_its_metrics_and_outlives_them_by_its_check(monitor, store, story):
+    """Its heartbeat would lapse between two checks: the one that is due before that comes sooner."""
     async with responding() as server:
-        await register(store, server.url, HTTP)
-        await store.heartbeat("web", ttl_ms=4_000, value=b'{"queue_depth":7}')
-        await wait_until(lambda: len(server.paths) >= 3)
+        await register(store, server.url, {**HTTP, "interval_s": 4}, ttl_ms=9_000)
+        await wait_until(lambda: is_vouched_for(store))
+        await store.heartbeat("web", ttl_ms=6_000, value=b'{"queue_depth":7}')
+        await wait_until(lambda: len(server.paths) >= 2)
         assert await beat_of(store) == {"queue_depth": 7}
-        await past(store, 4_000 + TTL_MS)
+        await past(store, 7_000)
         assert (await beat_of(store))["check"] == "http"
         assert await story.verdicts("web") == []
 
@@ -222,6 +224,12 @@ async def test_one_whose_check_is_taken_away_is_reported_well_and_has_to_heartbe
 
 
 # -- whom, and when --------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_check_waits_for_no_interval(monitor, store):
+    async with responding() as server:
+        await register(store, server.url, {**HTTP, "interval_s": 30}, ttl_ms=60_000)
+        await wait_until(lambda: is_vouched_for(store))
 
 
 async def test_a_check_begins_with_the_registration_and_ends_with_the_instance(monitor, store):

@@ -38,16 +38,18 @@ class Checker:
     HTTP passes with a status of 200 to 399; redirects are not followed, no proxy is asked, and no body is read.
     """
 
-    def __init__(self) -> None:
+    _client: httpx.AsyncClient
+
+    async def __aenter__(self) -> Self:
+        # Authorities are read in a thread: meanwhile the pulses of the monitor go on.
         self._client = httpx.AsyncClient(
+            verify=await asyncio.to_thread(httpx.create_ssl_context),
             follow_redirects=False,
             trust_env=False,
             timeout=_LONGEST_S,
             headers=_HEADERS,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
-
-    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
