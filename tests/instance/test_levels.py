@@ -7,6 +7,7 @@ import redis.asyncio
 
 from hopper import Settings
 from hopper.errors import Unavailable
+from hopper.instance.checking import Checking
 from hopper.instance.monitor import Monitor
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import Health
@@ -21,8 +22,9 @@ CALM = 0.3
 
 
 @pytest.fixture
-def settings(settings: Settings) -> Settings:
-    """Nobody is sampled: the test is the source."""
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Nobody is sampled, and no check is made: the test is the source."""
+    monkeypatch.setattr(Checking, "_subject", lambda *_: None)
     return settings.model_copy(update={"sample_s": 60.0})
 
 
@@ -34,7 +36,13 @@ def sampled(settings: Settings) -> Settings:
 async def watched(monitor: Monitor, store: InstanceStore, id: str = "run", **fields: object) -> None:
     """An orchestration that the monitor knows of, with a threshold, and a check that nobody makes."""
     check = {"kind": "tcp", "interval_s": 1, "timeout_s": 0.1, "threshold": 1}
-    made = {"ttl_ms": 60_000, "thresholds": {"queue_depth": {"degraded": 5}}, "check": check, **fields}
+    made = {
+        "ttl_ms": 60_000,
+        "thresholds": {"queue_depth": {"degraded": 5}},
+        "check": check,
+        "address": "127.0.0.1:1",
+        **fields,
+    }
     done = await store.register(spec("orchestration", id, **made))
     await monitor.view.reach(done.revision)
 
@@ -94,7 +102,7 @@ async def test_reports_in_quick_succession_end_at_the_last_one(monitor, store, s
 
 @pytest.mark.parametrize("source", [Reason.CHECK, Reason.CHILDREN], ids=str)
 async def test_what_a_check_or_the_children_said_stands_over_a_lapse(source, monitor, store, story):
-    await watched(monitor, store, ttl_ms=TTL_MS)
+    await watched(monitor, store, ttl_ms=2 * TTL_MS)
     monitor.levels.report("run", source, Health.UNHEALTHY, {"reasons": ["refused"]})
     await story.until("run", Health.DOWN)
     await store.heartbeat("run", ttl_ms=60_000)

@@ -50,9 +50,15 @@ async def executors(settings: Settings, count: int) -> AsyncIterator[Counter[str
 
 @pytest.mark.parametrize("killed", [False, True], ids=["the leader stays", "the leader is killed"])
 async def test_each_of_many_failures_has_one_claim_and_one_restart_whoever_sees_it(
-    killed: bool, settings: Settings, store: InstanceStore, story: Story, tmp_path: Path
+    killed: bool,
+    settings: Settings,
+    store: InstanceStore,
+    story: Story,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """Half say that they failed, which two supervisors see too; half lapse. Three monitors, two executors."""
+    monkeypatch.setenv("HOPPER_GUARD_SHARE", "1")  # so many that lapse are to be judged
     settings = settings.model_copy(update={"executor_lease_s": 10.0})
     failing, lapsing = [f"failing-{n}" for n in range(COUNT)], [f"lapsing-{n}" for n in range(COUNT)]
     async with contextlib.AsyncExitStack() as stack:

@@ -214,7 +214,7 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
     "claim a restart for an old incarnation": (lambda s: claim(s, "q", incarnation=1), StaleIncarnation,
         "instance 'q' is incarnation 5 now, not 1"),
     "claim a restart as a monitor that does not lead": (lambda s: claim(s, "q", monitor_id="me"), NotLeader,
-        "the restart of 'q' is not claimed by 'me': '' leads"),
+        "the restart of 'q' is not claimed by 'me': 'monitor-1' leads"),
     "claim a restart for what leaves": (lambda s: claim(s, "old", operator=True), Leaving,
         "project 'old' cannot be restarted: it is being removed"),
     "claim a restart for one that is well": (lambda s: claim(s, "q"), IllegalTransition,
