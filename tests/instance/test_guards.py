@@ -1,8 +1,9 @@
 """Guards: many of a group that lapse together are suspect, and others are judged as always."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -24,31 +25,37 @@ LIVES_MS = 9_900
 """Just below ten TTLs, above which a heartbeat would be cut."""
 
 
-async def populate(store: InstanceStore, sizes: dict[str, int], **values: Any) -> None:
-    """A Global over Projects with so many Orchestrations each, all with one heartbeat for a long time."""
+async def populate(
+    store: InstanceStore,
+    sizes: dict[str, int],
+    *,
+    silent: Sequence[str] = (),
+    more: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
+    """A Global over Projects with so many Orchestrations each, all with one heartbeat for a long time.
+
+    Those that are to be `silent` have none, and lapse one TTL after their registration. `more` are fields by id.
+    """
     specs = [{"scope": "global", "id": "g"}]
-    specs += [{"scope": "project", "id": project, "parent_id": "g"} for project in sizes]
+    specs += [{"scope": "project", "id": project, "parent_id": "g", **more.get(project, {})} for project in sizes]
     specs += [
-        {"scope": "orchestration", "id": f"{project}-{number}", "parent_id": project}
+        {
+            "scope": "orchestration",
+            "id": f"{project}-{number}",
+            "parent_id": project,
+            **more.get(f"{project}-{number}", {}),
+        }
         for project, size in sizes.items()
         for number in range(size)
     ]
-    await store.register_many([parse_spec({"ttl_ms": TTL_MS, **values, **fields}) for fields in specs])
-    await beat(store, [fields["id"] for fields in specs])
+    await store.register_many([parse_spec({"ttl_ms": TTL_MS, **fields}) for fields in specs])
+    await beat(store, [str(fields["id"]) for fields in specs if fields["id"] not in silent])
 
 
 async def beat(store: InstanceStore, ids: Sequence[str], *, for_ms: int = LIVES_MS) -> None:
     async with store.client.pipeline(transaction=False) as pipe:
         for id in ids:
             pipe.set(store.keys.heartbeat(id), "{}", px=for_ms)
-        await pipe.execute()
-
-
-async def fall_silent(store: InstanceStore, ids: Sequence[str]) -> None:
-    """The last heartbeats of these end a little later, one after the other; each is looked at when its TTL is over."""
-    async with store.client.pipeline(transaction=False) as pipe:
-        for number, id in enumerate(ids):
-            pipe.set(store.keys.heartbeat(id), "{}", px=1 + 3 * number)
         await pipe.execute()
 
 
@@ -70,21 +77,27 @@ async def guard_events(story: Story) -> list[Event]:
 
 @pytest.fixture
 def settings(new_settings: Callable[..., Settings]) -> Settings:
-    return new_settings(guard_ttls=60)
+    return new_settings(guard_ttls=60, guard_settle_s=0.5)
 
 
 STRUCK = [f"p0-{number}" for number in range(60)]
 ELSEWHERE = [f"p{1 + number % 3}-{number}" for number in range(10)]
 SIZES = {"p0": 110, "p1": 60, "p2": 60, "p3": 66}
 """With the Projects and the Global: 301 instances."""
+REAPED, RESTARTED = "p1-59", "p2-59"
+"""Two more that die elsewhere, of whom it is known what follows."""
+AT_ONCE = {"restart": {"mode": "on-failure", "initial_delay_s": 0}, "deregister_after_ms": 0}
 
 
 @pytest.fixture
 async def struck(settings: Settings, monitor: Monitor, store: InstanceStore) -> InstanceStore:
     """Sixty of one Project and ten of the others have fallen silent together, and the guard stands."""
-    await populate(store, SIZES)
-    await asyncio.sleep(TTL_MS / 1000)  # each has been probed once, and its new deadline is known
-    await fall_silent(store, [*STRUCK, *ELSEWHERE])
+    more = {
+        **dict.fromkeys(STRUCK[:30], AT_ONCE),
+        REAPED: {"deregister_after_ms": 0},
+        RESTARTED: {"restart": AT_ONCE["restart"]},
+    }
+    await populate(store, SIZES, silent=[*STRUCK, *ELSEWHERE, REAPED, RESTARTED], more=more)
     await wait_until(all_are(store, STRUCK, Health.SUSPECT), 15.0)
     return store
 
@@ -104,6 +117,18 @@ async def test_a_project_of_which_many_lapse_is_guarded_alone_and_deaths_elsewhe
         assert (event.record.health, event.record.down_at_ms) == (Health.SUSPECT, None)
     alive = [f"p0-{number}" for number in range(60, 110)]
     assert await healths(struck, alive) == {Health.HEALTHY}
+
+
+async def test_nobody_of_a_guarded_group_is_restarted_or_reaped_and_others_are(struck, story):
+    async def done() -> set[EventType]:
+        found = {event.type for event in await story.all() if event.id in (REAPED, RESTARTED)}
+        return found >= {EventType.RESTART_CLAIMED, EventType.DEREGISTERED} and found
+
+    await wait_until(done, 15.0)
+    assert await healths(struck, STRUCK) == {Health.SUSPECT}
+    kinds = {EventType.RESTART_CLAIMED, EventType.DEREGISTERED}
+    touched = {event.id for event in await story.all() if event.type in kinds}
+    assert touched == {REAPED, RESTARTED}
 
 
 async def test_a_guard_is_released_once_enough_heartbeat_again(struck, story):
@@ -128,7 +153,7 @@ async def test_a_guard_released_by_hand_lets_the_silent_be_judged_and_does_not_r
         assert await registry.release_guard("project:p0", actor="somebody") == ["project:p0"]
         assert await registry.release_guard("project:p0", actor="somebody") == []
         assert await registry.release_guard() == []
-    await wait_until(all_are(struck, STRUCK, Health.DOWN))
+    await wait_until(all_are(struck, STRUCK[30:], Health.DOWN))
     raised, released = await guard_events(story)
     assert (released.reason, released.actor, released.evidence) == ("operator", "somebody", raised.evidence)
 
@@ -136,8 +161,7 @@ async def test_a_guard_released_by_hand_lets_the_silent_be_judged_and_does_not_r
 async def test_the_next_leader_goes_on_with_the_guards_of_the_last(settings, store, story):
     ids = [f"p0-{number}" for number in range(25)]
     async with leading(settings):
-        await populate(store, {"p0": 25})
-        await fall_silent(store, ids)
+        await populate(store, {"p0": 25}, silent=ids)
         await wait_until(all_are(store, ids, Health.SUSPECT))
     async with leading(settings) as monitor:
         await wait_until(monitor.detector.fleet.guarded)
@@ -152,9 +176,8 @@ async def test_what_a_leader_had_judged_when_it_died_raising_a_guard_is_suspect_
     ids = ["p0-0", "p0-1"]
     slow = {"scope": "orchestration", "id": "slow", "parent_id": "p0", "ttl_ms": 60_000}
     async with leading(settings):
-        await populate(store, {"p0": 25})
+        await populate(store, {"p0": 25}, silent=ids)
         await store.register(parse_spec(slow))
-        await fall_silent(store, ids)
         await wait_until(all_are(store, ids, Health.DOWN))
     async with aclosing(SurveillanceStore(settings)) as dead:
         now_ms = (await dead.pulse("dead")).now_ms
@@ -168,9 +191,8 @@ async def test_what_a_leader_had_judged_when_it_died_raising_a_guard_is_suspect_
 
 @pytest.mark.parametrize(("count", "dead"), [(19, 19), (40, 6)], ids=["a small group", "15 %"])
 async def test_a_group_that_is_small_or_of_which_few_lapse_is_not_guarded(count, dead, monitor, store, story):
-    await populate(store, {"p0": count, "p1": 110})
     ids = [f"p0-{number}" for number in range(dead)]
-    await fall_silent(store, ids)
+    await populate(store, {"p0": count, "p1": 110}, silent=ids)
     await wait_until(all_are(store, ids, Health.DOWN))
     assert await guard_events(story) == []
 
@@ -178,9 +200,8 @@ async def test_a_group_that_is_small_or_of_which_few_lapse_is_not_guarded(count,
 async def test_small_projects_that_lapse_together_raise_the_guard_of_the_global_and_its_projects_too(
     monitor, store, story
 ):
-    await populate(store, {f"p{number}": 4 for number in range(6)})
     ids = [f"p{number}-{other}" for number in range(6) for other in range(4)] + [f"p{number}" for number in range(6)]
-    await fall_silent(store, [*ids, "g"])
+    await populate(store, {f"p{number}": 4 for number in range(6)}, silent=[*ids, "g"])
     await wait_until(all_are(store, [*ids, "g"], Health.SUSPECT))
     (raised,) = await guard_events(story)
     assert (raised.evidence["group"], raised.evidence["group_size"]) == ("global", 30)
@@ -191,9 +212,8 @@ async def test_a_guard_ends_after_some_ttls_and_the_silent_are_judged(new_settin
     async with aclosing(InstanceStore(settings)) as store, aclosing(Story(settings)) as story:
         await store.open()
         async with leading(settings):
-            await populate(store, {"p0": 25})
             ids = [f"p0-{number}" for number in range(25)]
-            await fall_silent(store, ids)
+            await populate(store, {"p0": 25}, silent=ids)
             await wait_until(all_are(store, ids, Health.SUSPECT))
             await wait_until(all_are(store, ids, Health.DOWN))
             raised, released = await guard_events(story)
@@ -202,21 +222,16 @@ async def test_a_guard_ends_after_some_ttls_and_the_silent_are_judged(new_settin
 
 
 async def test_instances_that_were_about_to_stop_raise_no_guard(monitor, store, story):
-    await populate(store, {"p0": 25}, ephemeral=False)
     ids = [f"p0-{number}" for number in range(12)]
-    for id in ids:
-        await store.transition(id, Verb.STOP)
-    await fall_silent(store, ids)
+    await populate(store, {"p0": 25}, silent=ids)
+    await asyncio.gather(*(store.transition(id, Verb.STOP) for id in ids))
     await wait_until(all_are(store, ids, Health.UNKNOWN))
     assert await guard_events(story) == []
 
 
 async def test_the_event_of_a_parents_death_names_the_descendants_that_went_with_it(monitor, store, story):
-    await populate(store, {"p0": 5})
     gone = ["p0-1", "p0-3"]
-    await fall_silent(store, gone)
-    await wait_until(all_are(store, gone, Health.DOWN))
-    await fall_silent(store, ["p0"])
+    await populate(store, {"p0": 5}, silent=[*gone, "p0"], more={"p0": {"ttl_ms": 2 * TTL_MS}})
     event = await story.until("p0", Health.DOWN)
     assert sorted(event.evidence["descendants"]) == gone
     assert (event.evidence["descendants_gone"], event.evidence["descendants_total"]) == (2, 5)
@@ -241,9 +256,8 @@ async def test_while_it_is_not_known_which_guards_stand_nobody_is_judged(setting
 
     monkeypatch.setattr(SurveillanceStore, "guards", away)
     async with leading(settings) as monitor:
-        await populate(store, {"p0": 2})
+        await populate(store, {"p0": 2}, silent=["p0-0"])
         assert monitor.detector.guards.spares(await store.read("p0-0"))
-        await fall_silent(store, ["p0-0"])
         await asyncio.sleep(2 * TTL_MS / 1000)
         assert await healths(store, ["p0-0"]) == {Health.HEALTHY}
         known.set()

@@ -56,7 +56,9 @@ def _what(event: Event, record: Record) -> str:
         case EventType.RESTART_CLAIMED:
             return _claim(event.evidence)
         case EventType.RESTART_EXHAUSTED:
-            return f"not restarted: {event.evidence.get('count')} restarts have not helped, and no more are allowed"
+            count = event.evidence.get("count")
+            told = "1 restart has" if count == 1 else f"{count} restarts have"
+            return f"not restarted: {told} not helped, and no more are allowed"
         case EventType.UPDATED if "leaving" in previous:
             return _leaving(record)
         case EventType.UPDATED:
