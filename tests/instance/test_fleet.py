@@ -2,7 +2,7 @@
 
 import pytest
 
-from hopper.instance.fleet import Fleet, Group, Watch
+from hopper.instance.fleet import Fleet, Watch
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -76,17 +76,6 @@ def test_clearing_the_fleet_drops_everybody_and_a_later_watch_is_another_one(fle
     assert list(fleet.wheel.pop_due(1_000)) == []
 
 
-def test_a_group_counts_the_lapses_within_its_largest_ttl():
-    group = Group("project:web")
-    group.ttl_ms = 3_000
-    for at_ms in (0.0, 1_000.0, 1_000.0, 3_500.0):
-        group.lapse(at_ms)
-    assert group.lapsed(3_000) == 4
-    assert group.lapsed(3_999) == 3
-    assert group.lapsed(4_001) == 1
-    assert group.lapsed(10_000) == 0
-
-
 def test_a_small_ttl_does_not_hide_lapses_from_a_large_one_of_the_same_group(fleet):
     small, large = watched(fleet, record("run-1", ttl_ms=1_000), record("run-2", ttl_ms=10_000))
     small.lapse(1_000)
@@ -110,6 +99,34 @@ def test_a_lapse_with_a_verdict_stays_counted_after_the_recovery(fleet):
     watch.turn(Health.DOWN)
     watch.revive()
     assert watch.group.lapsed(1_000) == 1
+
+
+def test_an_erratic_one_counts_once_however_often_it_lapses(fleet):
+    erratic, other = watched(fleet, record("run-1", ttl_ms=60_000), record("run-2", ttl_ms=60_000))
+    for at_ms in (1_000, 3_000, 5_000):
+        erratic.lapse(at_ms)
+        erratic.turn(Health.DOWN)
+        erratic.revive()
+        erratic.turn(Health.HEALTHY)
+    other.lapse(5_000)
+    assert erratic.group.lapsed(6_000) == 2
+    assert erratic.group.outer.lapsed(6_000) == 2
+
+
+def test_the_members_of_the_global_are_those_of_all_projects_that_are_not_guarded_and_the_global(fleet):
+    top, web, run, job = watched(
+        fleet,
+        record("hq", parent_id=None, scope=Scope.GLOBAL),
+        record("web", parent_id="hq", scope=Scope.PROJECT),
+        record("run", parent_id="web"),
+        record("job", parent_id="shop"),
+    )
+    outer = top.group
+    assert set(fleet.members(outer)) == {top, web, run, job}
+    assert (outer.size, fleet.members(run.group)) == (3, [run])
+    run.group.guard()
+    assert set(fleet.members(outer)) == {top, web, job}
+    assert (fleet.spares(record("run", parent_id="web")), fleet.spares(record("x", parent_id="new"))) == (True, False)
 
 
 def test_a_lapse_is_noticed_once_and_its_deadline_is_no_later_than_that(fleet):

@@ -1,22 +1,53 @@
 """Groups: who counts where, and what a guard takes out of the group around."""
 
+from dataclasses import dataclass
+
 from hopper.instance.group import Group
 
 
-def family(sizes: tuple[int, ...] = (3, 2)) -> tuple[Group, list[Group]]:
+@dataclass(eq=False)
+class Someone:
+    """A member."""
+
+    ttl_ms: int = 3_000
+    counted: bool = True
+
+
+def group_of(*members: Someone, name: str = "project:web", outer: Group[Someone] | None = None) -> Group[Someone]:
+    group = Group(name, outer)
+    for member in members:
+        group.enter(member)
+    return group
+
+
+def family(sizes: tuple[int, ...] = (3, 2)) -> tuple[Group[Someone], list[Group[Someone]]]:
     """The Global's group and those of its Projects, with so many members each."""
-    outer = Group("global")
-    projects = [Group(f"project:{number}", outer) for number in range(len(sizes))]
-    for group, size in zip(projects, sizes, strict=True):
-        group.last(3_000)
-        for _ in range(size):
-            group.enter()
+    outer: Group[Someone] = Group("global")
+    projects = [
+        group_of(*(Someone() for _ in range(size)), name=f"project:{number}", outer=outer)
+        for number, size in enumerate(sizes)
+    ]
     return outer, projects
 
 
+def test_the_largest_ttl_is_that_of_those_who_are_in_it_now():
+    outer: Group[Someone] = Group("global")
+    slow, quick, uncounted = Someone(60_000), Someone(1_000), Someone(90_000, counted=False)
+    group = group_of(slow, quick, uncounted, outer=outer)
+    assert (group.size, group.ttl_ms, outer.ttl_ms, len(group.members)) == (2, 60_000, 60_000, 3)
+    slow.ttl_ms = 5_000
+    group.enter(slow)
+    assert (group.size, group.ttl_ms, outer.ttl_ms) == (2, 5_000, 5_000)
+    group.guard()
+    assert (outer.size, outer.ttl_ms) == (0, 0)
+    group.release()
+    group.leave(slow)
+    group.leave(slow)
+    assert (group.size, group.ttl_ms, outer.size, outer.ttl_ms) == (1, 1_000, 1, 1_000)
+
+
 def test_a_group_counts_the_lapses_within_its_largest_ttl():
-    group = Group("project:web")
-    group.ttl_ms = 3_000
+    group = group_of(Someone(3_000))
     for at_ms in (0.0, 1_000.0, 1_000.0, 3_500.0):
         group.lapse(at_ms)
     assert group.lapsed(3_000) == 4
@@ -29,7 +60,7 @@ def test_the_members_of_a_project_count_in_the_group_around_it_too():
     outer, (web, shop) = family()
     web.lapse(100)
     shop.lapse(200)
-    shop.leave()
+    shop.leave(next(iter(shop.members)))
     assert (outer.size, outer.ttl_ms, outer.lapsed(1_000)) == (4, 3_000, 2)
     shop.retract(200)
     assert (outer.lapsed(1_000), shop.lapsed(1_000), web.lapsed(1_000)) == (1, 0, 1)
@@ -43,8 +74,9 @@ def test_a_guarded_project_burdens_the_group_around_it_no_more():
     web.guard()
     assert (outer.size, outer.lapsed(1_000)) == (2, 1)
     web.lapse(200)
-    web.enter()
-    web.leave()
+    late = Someone()
+    web.enter(late)
+    web.leave(late)
     assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000)) == (2, 1, 2)
     assert (web.spared, shop.spared, outer.spared) == (True, False, False)
 

@@ -263,3 +263,45 @@ async def test_while_it_is_not_known_which_guards_stand_nobody_is_judged(setting
         known.set()
         await wait_until(all_are(store, ["p0-0"], Health.DOWN))
         assert not monitor.detector.guards.spares(await store.read("p0-1"))
+
+
+async def test_a_guard_takes_verdicts_back_also_where_redis_was_away_in_between(settings, store, story, monkeypatch):
+    ids = [f"p0-{number}" for number in range(25)]
+    original, failed = SurveillanceStore.expire, []
+
+    async def loses_the_first_of_the_guard(self: SurveillanceStore, lapses: Any, **more: Any) -> Any:
+        if not failed and {lapse.reason for lapse in lapses} == {"guard"}:
+            failed.append(True)
+            raise Unavailable("Redis is away: a test says so")
+        return await original(self, lapses, **more)
+
+    monkeypatch.setattr(SurveillanceStore, "expire", loses_the_first_of_the_guard)
+    later = {id: {"ttl_ms": 1_300} for id in ids[3:]}
+    async with leading(settings):
+        await populate(store, {"p0": 25}, silent=ids, more=later)
+        await wait_until(all_are(store, ids[:3], Health.DOWN))
+        await wait_until(all_are(store, ids, Health.SUSPECT))
+    assert failed
+
+
+async def test_a_guard_that_was_released_in_a_gap_of_the_log_is_released_here_too(settings, store):
+    ids = [f"p0-{number}" for number in range(25)]
+    async with leading(settings) as monitor:
+        await populate(store, {"p0": 25}, silent=ids)
+        await wait_until(all_are(store, ids, Health.SUSPECT))
+        await store.client.hdel(store.keys.holds, "project:p0")  # as a view sees it that missed the event
+        record = await store.read(ids[0])
+        gap = Event(revision=0, type=EventType.UPDATED, id=ids[0], at_ms=0, record=record, resync=True)
+        monitor.detector.take(gap)
+        await wait_until(all_are(store, ids, Health.DOWN))
+        assert monitor.detector.fleet.guarded() == []
+
+
+async def test_a_guard_that_two_release_at_once_falls_once(monitor, store):
+    ids = [f"p0-{number}" for number in range(25)]
+    await populate(store, {"p0": 25}, silent=ids)
+    await wait_until(all_are(store, ids, Health.SUSPECT))
+    (group,) = monitor.detector.fleet.guarded()
+    monitor.detector.guards._fall(group, "one")
+    monitor.detector.guards._fall(group, "another")
+    assert not group.guarded

@@ -190,6 +190,25 @@ async def test_a_lease_of_the_wrong_type_is_a_hold_until_it_is_gone(monitor, sto
     await story.until("web", Health.DOWN)
 
 
+async def test_a_duty_that_fails_begins_again_alone_and_the_others_forget_nothing(monitor, store, monkeypatch):
+    begun: list[str] = []
+    failing = monitor._duties[2]
+    for duty in monitor._duties:
+        monkeypatch.setattr(duty, "begin", lambda name=duty.name: begun.append(name))
+    monkeypatch.setattr(monitor.detector, "begin", lambda _: begun.append("detector"))
+    ran: list[float] = []
+
+    async def breaks() -> None:
+        ran.append(time.monotonic())
+        raise ZeroDivisionError
+
+    keeping = asyncio.create_task(monitor._keep(failing.name, breaks, failing.begin, patience_s=60))
+    await wait_until(lambda: len(ran) == 3)
+    keeping.cancel()
+    assert begun == [failing.name] * 2
+    assert ran[2] - ran[1] > 1.5 * (ran[1] - ran[0])
+
+
 @pytest.mark.parametrize("part", ["_probe", "_judge", "_recover"])
 async def test_a_part_that_fails_begins_again_and_nobody_is_forgotten(part, monitor, store, story, monkeypatch):
     original = getattr(monitor.detector, part)

@@ -5,7 +5,7 @@ A verdict needs a pulse that was sent after the lapse was noticed and answered i
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -89,8 +89,9 @@ class FailureDetector:
     def take(self, event: Event) -> None:
         """Take in one change of the registry."""
         record = event.record
-        if record is None:
+        if record is None or event.resync:
             self.guards.take(event)
+        if record is None:
             return
         if event.type is EventType.DEREGISTERED or not record.monitored:
             self.fleet.drop(record.id)
@@ -128,6 +129,10 @@ class FailureDetector:
 
     def _schedule_deadline(self, watch: Watch) -> None:
         self.fleet.wheel.schedule(watch, watch.deadline_ms + self._settings.probe_margin_ms)
+
+    def parts(self) -> tuple[tuple[str, Callable[[], Awaitable[None]]], ...]:
+        """What has to run while this monitor may lead, by name: each as a task, for ever."""
+        return (("detector", self.run), ("judge", self.judge), ("guards", self.guards.run))
 
     # -- probing ---------------------------------------------------------------------------------------------------
 
@@ -176,7 +181,8 @@ class FailureDetector:
     def _notice(self, watch: Watch, now_ms: float) -> None:
         """A heartbeat is gone. What is judged already is looked at again later; the others are to be judged."""
         watch.deadline_ms = min(watch.deadline_ms, now_ms)  # of one whose deadline the former leader knew
-        if watch.is_judged or (watch.health is Health.SUSPECT and self._is_spared(watch, now_ms)):
+        is_settled = watch.is_judged and not self._is_to_be_spared(watch)
+        if is_settled or (watch.health is Health.SUSPECT and self._is_spared(watch, now_ms)):
             self._schedule_next(watch)
             return
         watch.lapse(now_ms)
@@ -250,14 +256,18 @@ class FailureDetector:
         for watch, lapse, answer in zip(watches, lapses, answers, strict=True):
             self._take_answer(watch, lapse, answer)
 
-    async def _spare(self, group: Group) -> None:
+    async def _spare(self, group: Group[Watch]) -> None:
         """Those of a group that were judged within its last TTL are suspect again: it is guarded now."""
         since_ms = self.pulse.clock.redis_ms(local_ms()) - group.ttl_ms
         judged = [watch for watch in self.fleet.members(group) if watch.is_judged and watch.is_silent_since(since_ms)]
         for start in range(0, len(judged), _VERDICT_BATCH):
             await self._expire(judged[start : start + _VERDICT_BATCH])
 
-    def _judge_again(self, group: Group) -> None:
+    def _is_to_be_spared(self, watch: Watch) -> bool:
+        """Whether a verdict stands that the guard of the group takes back."""
+        return watch.group.spared and watch.is_silent_since(self.guards.reach_ms(watch.group))
+
+    def _judge_again(self, group: Group[Watch]) -> None:
         """A group is guarded no more: look at those of it that were spared."""
         now_ms = local_ms()
         for watch in self.fleet.members(group):

@@ -22,6 +22,7 @@ class Watch:
     __slots__ = (
         "alive",
         "counted",
+        "counted_ms",
         "deadline_ms",
         "down_at_ms",
         "dropped",
@@ -39,12 +40,14 @@ class Watch:
         "verdict_revision",
     )
 
-    def __init__(self, record: Record, key: str, group: Group) -> None:
+    def __init__(self, record: Record, key: str, group: "Group[Watch]") -> None:
         self.id = record.id
         self.key = key
         self.group = group
         self.counted = record.scope is not Scope.GLOBAL
         """Whether it is a member of its group: the Global is only spared with those below it."""
+        self.counted_ms: float | None = None
+        """The lapse of it that its group counts, the last one: an erratic one alone is no sign of a common cause."""
         self.tick = -1
         self.dropped = False
         """Whether it is watched no more: whoever still holds it after an await forgets it."""
@@ -84,13 +87,20 @@ class Watch:
             self.lapsed_ms = at_ms
             self.deadline_ms = min(self.deadline_ms, at_ms)
             if self._counts:
+                self._retract()
                 self.group.lapse(at_ms)
+                self.counted_ms = at_ms
 
     def revive(self) -> None:
         """It heartbeats: a lapse on which there was no verdict never was."""
         if self.lapsed_ms is not None and self._counts:
-            self.group.retract(self.lapsed_ms)
+            self._retract()
         self.lapsed_ms = None
+
+    def _retract(self) -> None:
+        if self.counted_ms is not None:
+            self.group.retract(self.counted_ms)
+            self.counted_ms = None
 
     @property
     def _counts(self) -> bool:
@@ -125,7 +135,7 @@ class Fleet:
         self.wheel: Wheel[Watch] = Wheel(tick_ms=tick_ms)
         self._tick_ms = tick_ms
         self._watches: dict[str, Watch] = {}
-        self._groups: dict[str, Group] = {GLOBAL: Group(GLOBAL)}
+        self._groups: dict[str, Group[Watch]] = {GLOBAL: Group(GLOBAL)}
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -143,12 +153,12 @@ class Fleet:
         watch = self._watches.get(record.id)
         if watch is None:
             watch = self._watches[record.id] = Watch(record, key, group)
-            self._enter(watch, group)
         elif watch.group is not group:
             self._leave(watch)
-            self._enter(watch, group)
-        group.last(record.ttl_ms)
+            watch.group = group
+            watch.counted_ms = None
         watch.take(record)
+        group.enter(watch)
         return watch
 
     def drop(self, id: str) -> None:
@@ -169,7 +179,7 @@ class Fleet:
 
     # -- groups ----------------------------------------------------------------------------------------------------
 
-    def group(self, name: str) -> Group:
+    def group(self, name: str) -> Group[Watch]:
         """The group of a name; a new one is empty."""
         group = self._groups.get(name)
         if group is None:
@@ -177,38 +187,37 @@ class Fleet:
             group = self._groups[name] = Group(name, outer)
         return group
 
-    def guarded(self) -> list[Group]:
+    def guarded(self) -> list[Group[Watch]]:
         """The groups that are guarded."""
         return [group for group in self._groups.values() if group.guarded]
 
-    def members(self, group: Group) -> Iterator[Watch]:
+    def members(self, group: Group[Watch]) -> list[Watch]:
         """Everyone whose place is in a group, or in one that counts in it; the Global among its descendants."""
-        for watch in self._watches.values():
-            if watch.group is group or (watch.group.outer is group and not watch.group.guarded):
-                yield watch
+        found = list(group.members)
+        if group.name == GLOBAL:
+            for inner in self._groups.values():
+                if inner.outer is group and not inner.guarded:
+                    found += inner.members
+        return found
 
     def spares(self, record: Record) -> bool:
         """Whether the group of an instance, or the one around it, is guarded."""
         group = self._groups.get(group_name(record)) or self._groups[GLOBAL]
         return group.spared
 
-    def release(self, group: Group) -> None:
-        """Guard a group no longer."""
+    def release(self, group: Group[Watch]) -> None:
+        """Guard a group no longer; the lapses of its members are forgotten."""
+        for watch in self.members(group):
+            watch.counted_ms = None
         group.release()
         self._forget(group)
 
-    def _enter(self, watch: Watch, group: Group) -> None:
-        watch.group = group
-        if watch.counted:
-            group.enter()
-
     def _leave(self, watch: Watch) -> None:
-        if watch.counted:
-            watch.group.leave()
+        watch.group.leave(watch)
         self._forget(watch.group)
 
-    def _forget(self, group: Group) -> None:
-        if not group.size and not group.guarded and group.name != GLOBAL:
+    def _forget(self, group: Group[Watch]) -> None:
+        if not group.members and not group.guarded and group.name != GLOBAL:
             self._groups.pop(group.name, None)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import secrets
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -46,6 +47,12 @@ __all__ = ["Monitor"]
 
 _PAUSE_S = 1.0
 _REFUSED_PAUSE_S = 30.0
+_PATIENCE_S = 60.0
+"""Seconds after which a duty that fails again and again is tried once more, at the most."""
+
+
+def _nothing() -> None:
+    """What a part does to begin that looks at everything anew by itself."""
 
 
 class Monitor:
@@ -138,13 +145,12 @@ class Monitor:
                 tasks.create_task(self._keep("view", self.view.run))
                 await self._open()
                 await self.view.loaded.wait()
-                tasks.create_task(self._keep("pulse", self.pulse.run))
-                tasks.create_task(self._keep("detector", self.detector.run))
-                tasks.create_task(self._keep("judge", self.detector.judge))
-                tasks.create_task(self._keep("guards", self.detector.guards.run))
+                tasks.create_task(self._keep("pulse", self.pulse.run, self._lead))
+                for part, run in self.detector.parts():
+                    tasks.create_task(self._keep(part, run, self._begin_detector))
                 tasks.create_task(self._keep("notifications", self._notifications))
                 for duty in self._duties:
-                    tasks.create_task(self._keep(duty.name, duty.run))
+                    tasks.create_task(self._keep(duty.name, duty.run, duty.begin, patience_s=_PATIENCE_S))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         finally:
@@ -166,22 +172,40 @@ class Monitor:
             else:
                 return
 
-    async def _keep(self, part: str, run: Callable[[], Awaitable[None]]) -> None:
-        """Run a part for ever. One that fails begins again, and everybody is looked at anew: no fault of one record,
-        or of Hopper, may end the watch over all the others."""
+    async def _keep(
+        self,
+        part: str,
+        run: Callable[[], Awaitable[None]],
+        begin: Callable[[], None] = _nothing,
+        *,
+        patience_s: float = 0,
+    ) -> None:
+        """Run a part for ever. One that fails begins again, and only that one: no fault of one record, or of Hopper,
+        may end the watch over all the others, nor make them forget what they know.
+
+        With `patience_s` the pause before it does so doubles up to that, until it has run for longer.
+        """
+        pause_s = _PAUSE_S
         while True:
+            began = time.monotonic()
             try:
                 await run()
             except NewerSchema:
                 raise
             except Exception:
                 self._logger.exception("monitor.part_failed", part=part)
+            if time.monotonic() - began > patience_s:
+                pause_s = _PAUSE_S
+            await asyncio.sleep(pause_s)
+            pause_s = max(_PAUSE_S, min(2 * pause_s, patience_s))
             if self.pulse.leads:
-                self._lead()
-            await asyncio.sleep(_PAUSE_S)
+                begin()
+
+    def _begin_detector(self) -> None:
+        self.detector.begin(list(self.view.replica.records.values()))
 
     def _lead(self) -> None:
-        self.detector.begin(list(self.view.replica.records.values()))
+        self._begin_detector()
         for duty in self._duties:
             duty.begin()
 
