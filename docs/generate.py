@@ -60,8 +60,8 @@ EVENTS = {
     EventType.DEREGISTERED: "an id went; `record` is the last one",
     EventType.HOLD_STARTED: "nobody is judged from now on",
     EventType.HOLD_ENDED: "Redis works again",
-    EventType.GUARD_RAISED: "reserved: too many of one group lapsed at once",
-    EventType.GUARD_RELEASED: "reserved: that group is judged again",
+    EventType.GUARD_RAISED: "too many of one group lapsed at once: nobody of it is judged",
+    EventType.GUARD_RELEASED: "that group is judged again",
 }
 
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from hopper.model.identifiers import NAMESPACE_PATTERN
 from hopper.model.policy import Threshold
 from hopper.model.thresholds import flaw_of
+from hopper.model.webhook import target_of
 
 __all__ = ["Settings"]
 
@@ -136,6 +137,13 @@ class Settings(BaseSettings):
             flaw = flaw_of(threshold)
             if flaw is not None:
                 raise ValueError(f"{metric}: {flaw}")
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _can_be_called(cls, value: str | None) -> str | None:
+        if value and target_of(value) is None:
+            raise ValueError("a webhook is an http:// or https:// URL with a host, without user and password")
         return value
 
     @field_validator("redis_url", "alert_webhook", "webhook_secret")

@@ -153,3 +153,20 @@ def test_python_m_hopper_is_the_command_line() -> None:
         return await process.wait()
 
     assert asyncio.run(end()) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HOPPER_THRESHOLDS", "{bad", "thresholds is '{bad', which is no JSON"),
+        ("HOPPER_THRESHOLDS", '{"queue_depth": 5}', "thresholds.queue_depth is 5: input should be an object"),
+        ("HOPPER_ALERT_WEBHOOK", "nope", "alert_webhook is 'nope': a webhook is an http:// or https:// URL"),
+    ],
+    ids=["no JSON", "a number", "no URL"],
+)
+def test_a_setting_that_cannot_be_used_is_named_in_one_sentence(
+    name: str, value: str, says: str, hopper: Hopper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hopper.tree()
+    monkeypatch.setenv(name, value)
+    assert says in hopper.refused("ls", code=2)

@@ -51,7 +51,7 @@ def test_a_story_comes_to_its_figures():
     assert (found.from_ms, found.to_ms, found.events) == (0, 24_000, 8)
     assert (found.down, found.down_ms, found.longest_down_ms) == (3, 3_000 + 1_000 + 4_000, 4_000)
     assert (found.suspect, found.failed, found.restarts, found.registrations) == (1, 1, 1, 1)
-    down, rest = "down 3 times for 8 s, at most 4 s at a time", "suspect once, failed once, restarted once"
+    down, rest = "down 3 times for 8 s, at most 4 s at a time", "suspect once, failed once, restart claimed once"
     assert found.sentence() == f"in 24 s: {down}, {rest}, registered once"
 
 

@@ -22,7 +22,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], bool | None, list[str]]] 
     "over a threshold": ({"health": Health.DEGRADED}, {"queue_depth": 7}, True, [OVER]),
     "over a threshold since now": ({}, {"queue_depth": 7}, True, [OVER]),
     "over none any more, or by a check": (
-        {"health": Health.UNHEALTHY}, {}, True, ["it was found unhealthy, and its metrics are over no threshold now"],
+        {"health": Health.UNHEALTHY}, {}, True, ["it was found unhealthy: explain tells why"],
     ),
     "down": ({"health": Health.DOWN, "down_at_ms": AT_MS}, {}, False, [f"no heartbeat since {AT}"]),
     "down a moment ago": (
@@ -56,3 +56,9 @@ def test_the_reasons_are_sentences(fields, metrics, heartbeat, expected):
     record = Record(**{"id": "web", "name": "web", "scope": Scope.PROJECT, "health": Health.HEALTHY, **fields})
     found = reasons_of(record, metrics, {"queue_depth": Threshold(5, 10)}, heartbeat=heartbeat)
     assert list(found) == expected
+
+
+def test_why_it_was_found_so_is_told_where_that_is_known_and_the_guard_over_its_group():
+    record = Record(id="web", name="web", scope=Scope.PROJECT, health=Health.UNHEALTHY)
+    found = reasons_of(record, {}, {}, heartbeat=True, found=["its check failed"], guard="7 of 30 lapsed")
+    assert found == ("it was found unhealthy: its check failed", "its group is guarded: 7 of 30 lapsed")

@@ -303,3 +303,15 @@ def test_a_spec_that_a_program_made_itself_is_validated_too():
     assert as_spec(made) == parse_spec({"scope": "project", "id": "web", "tags": ["a"]})
     with pytest.raises(Invalid, match="'Bad Id'"):
         as_spec(InstanceSpec(scope=Scope.PROJECT, id="Bad Id"))
+
+
+@pytest.mark.parametrize("url", ["ftp://hooks/", "http://me:secret@hooks/", "hooks:80", ""])
+def test_a_webhook_that_would_never_be_called_is_refused(url):
+    with pytest.raises(Invalid, match=r"restart\.webhook is '.*': a webhook is an http:// or https:// URL") as refused:
+        parse_spec({"scope": "project", "restart": {"mode": "always", "webhook": url}})
+    assert (refused.value.field, refused.value.value) == ("restart.webhook", url)
+
+
+def test_a_limit_is_no_flag():
+    with pytest.raises(Invalid, match=r"thresholds\.queue_depth\.degraded is True: a limit is a number"):
+        parse_spec({"scope": "project", "thresholds": {"queue_depth": {"degraded": True}}})

@@ -91,7 +91,7 @@ STORIES: dict[str, tuple[Event, str]] = {
     ),
     "updated": (
         event(EventType.UPDATED, previous={"version": None, "tags": ["a"]}, version="2", tags=("b",)),
-        "updated: version none -> 2, tags ['a'] -> ['b']",
+        'updated: version none -> 2, tags ["a"] -> ["b"]',
     ),
     "leaving": (
         event(EventType.UPDATED, previous={"leaving": None},

@@ -71,6 +71,7 @@ class Connection:
         """The settings: what was said, then the environment, then the defaults. Raises `Invalid`."""
         # Imports of more than the standard library and typer stay inside functions, so that `hopper --help` is quick.
         from pydantic import ValidationError
+        from pydantic_settings import SettingsError
 
         from hopper.config import Settings
 
@@ -79,8 +80,14 @@ class Connection:
             return Settings(**{name: value for name, value in said.items() if value is not None})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            name, value = str(first["loc"][0]), first["input"]
-            raise Invalid(f"{name} is {value!r}: {first['msg'].lower()}", field=name, value=value) from None
+            name, value = ".".join(map(str, first["loc"])), first["input"]
+            reason = first["msg"].removeprefix("Value error, ")
+            reason = reason.replace("a dictionary or an instance of Threshold", "an object")
+            raise Invalid(f"{name} is {value!r}: {reason[0].lower()}{reason[1:]}", field=name, value=value) from None
+        except SettingsError as error:
+            name = str(error).partition('"')[2].partition('"')[0]
+            value = os.environ.get(f"HOPPER_{name.upper()}")
+            raise Invalid(f"{name} is {value!r}, which is no JSON", field=name, value=value) from None
 
     @asynccontextmanager
     async def joined(self, **more: Any) -> "AsyncIterator[Settings]":

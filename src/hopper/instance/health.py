@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from hopper.errors import NotFound, Unavailable
+from hopper.instance.fleet import GLOBAL, group_name
 from hopper.instance.strays import StrayKind
 from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
@@ -164,6 +165,12 @@ class HealthReports:
             return report
         return replace(report, rollup=rollup(replica.rollup(report.id)))
 
+    def _guard_over(self, record: Record) -> str | None:
+        """Why the group of an instance is guarded, None where it is not."""
+        guards, group = self._view.replica.guards, group_name(record)
+        evidence = guards.get(group) or (None if record.is_orphan else guards.get(GLOBAL))
+        return None if evidence is None else str(evidence.get("reason", "no reason given"))
+
     def _report(self, record: Record, value: bytes | None, *, away: bool = False) -> InstanceHealth:
         metrics = Metrics() if value is None else _metrics(value)
         thresholds = effective_thresholds(self._store.settings.thresholds, record.thresholds)
@@ -174,7 +181,14 @@ class HealthReports:
             scope=record.scope,
             state=record.state.value,
             health=record.health,
-            reasons=reasons_of(record, metrics.as_json(), thresholds, heartbeat=heartbeat),
+            reasons=reasons_of(
+                record,
+                metrics.as_json(),
+                thresholds,
+                heartbeat=heartbeat,
+                found=self._view.replica.found.get(record.id, ()),
+                guard=self._guard_over(record),
+            ),
             metrics=metrics.as_json(),
             problems=(*metrics.problems, *_conflict(record, metrics)),
             heartbeat=heartbeat,

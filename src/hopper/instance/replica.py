@@ -13,6 +13,7 @@ from hopper.model.state import State
 __all__ = ["Replica"]
 
 IndexKey = tuple[str, Any]
+_BADLY = frozenset({Health.DEGRADED, Health.UNHEALTHY})
 _NOBODY: dict[str, None] = {}
 
 
@@ -48,6 +49,8 @@ class Replica:
         """The evidence of the hold in force."""
         self.guards: dict[str, dict[str, Any]] = {}
         """The evidence of each guard in force, by its group."""
+        self.found: dict[str, tuple[str, ...]] = {}
+        """Why instances that are alive are degraded or unhealthy, as the log told; of those since this was loaded."""
         self.unreadable: dict[str, str] = {}
         """Ids whose record in Redis could not be read when the replica was loaded, and why."""
         self._json: dict[str, bytes] = {}
@@ -94,6 +97,7 @@ class Replica:
 
     def apply(self, event: Event) -> None:
         """Take one event in. The caller sees to it that none is left out."""
+        self._note(event)
         if event.type is EventType.DEREGISTERED and event.id is not None:
             self.remove(event.id, event.revision)
         elif event.record is not None:
@@ -107,6 +111,14 @@ class Replica:
         elif event.type is EventType.GUARD_RELEASED:
             self.guards.pop(str(event.evidence.get("group")), None)
         self.revision = event.revision
+
+    def _note(self, event: Event) -> None:
+        """Keep why an instance does badly for as long as its health stays so."""
+        record = event.record
+        if event.type is EventType.HEALTH_CHANGED and record is not None and record.health in _BADLY:
+            self.found[record.id] = tuple(event.evidence.get("reasons") or (event.reason,))
+        elif event.id is not None and (event.type is EventType.DEREGISTERED or "health" in event.previous):
+            self.found.pop(event.id, None)
 
     def settle(self) -> None:
         """The snapshot is in: from here events come one after the other, and removals need not be remembered."""

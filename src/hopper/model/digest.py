@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.state import State
@@ -39,7 +41,7 @@ class Digest:
             (f"at most {duration(self.longest_down_ms)} at a time", self.down > 1),
             (f"suspect {_times(self.suspect)}", self.suspect),
             (f"failed {_times(self.failed)}", self.failed),
-            (f"restarted {_times(self.restarts)}", self.restarts),
+            (f"restart claimed {_times(self.restarts)}", self.restarts),
             (f"registered {_times(self.registrations)}", self.registrations),
         ]
         words = [text for text, there in counted if there] or ["nothing out of the ordinary"]
@@ -121,7 +123,8 @@ def _key(event: Event) -> tuple[Any, ...]:
     """What two events must share to be told as the same."""
     record = event.record
     shown = (record.health, record.state, record.parent_id) if record is not None else ()
-    return (event.type, event.reason, event.actor, frozenset(event.previous), *shown)
+    changed = orjson.dumps(event.previous) if event.type is EventType.UPDATED else b""
+    return (event.type, event.reason, event.actor, frozenset(event.previous), changed, *shown)
 
 
 def _cycle(keys: Sequence[tuple[Any, ...]], at: int) -> tuple[int, int]:

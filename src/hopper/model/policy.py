@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from hopper.model.identifiers import ID_PATTERN
 
 __all__ = ["Check", "Maintenance", "RestartPolicy", "Threshold", "Wish"]
 
 _STRICT_FIELDS = ConfigDict(extra="forbid")
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a limit is a number")
+    return value
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_flag)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reasons: why an instance is not healthy, or not in service, in sentences that an operator can read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hopper.model.health import Health
@@ -13,18 +13,30 @@ __all__ = ["reasons_of"]
 
 
 def reasons_of(
-    record: Record, metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold], *, heartbeat: bool | None
+    record: Record,
+    metrics: Mapping[str, Any],
+    thresholds: Mapping[str, Threshold],
+    *,
+    heartbeat: bool | None,
+    found: Sequence[str] = (),
+    guard: str | None = None,
 ) -> tuple[str, ...]:
     """What keeps an instance from being healthy and in service; nothing where it is both.
 
     `metrics` are those of its heartbeat as it is now, `thresholds` the ones in force for it. `heartbeat` tells whether
-    there is one, None where that is not known: then nothing is said of the metrics.
+    there is one, None where that is not known: then nothing is said of the metrics. `found` is why it was found to do
+    badly, and `guard` why its group is guarded, where that is known.
     """
-    return tuple(_reasons(record, metrics, thresholds, heartbeat))
+    told = tuple(_reasons(record, metrics, thresholds, heartbeat, found))
+    return told if guard is None or not record.monitored else (*told, f"its group is guarded: {guard}")
 
 
 def _reasons(
-    record: Record, metrics: Mapping[str, Any], thresholds: Mapping[str, Threshold], heartbeat: bool | None
+    record: Record,
+    metrics: Mapping[str, Any],
+    thresholds: Mapping[str, Threshold],
+    heartbeat: bool | None,
+    found: Sequence[str],
 ) -> Iterator[str]:
     if not record.monitored:
         yield f"it is {record.state}, and not monitored"
@@ -36,7 +48,7 @@ def _reasons(
         if not heartbeat:
             yield "no heartbeat, and not judged yet"
         elif not over and record.health is not Health.HEALTHY:
-            yield f"it was found {record.health}, and its metrics are over no threshold now"
+            yield f"it was found {record.health}: {'; '.join(found) or 'explain tells why'}"
     if record.maintenance is not None:
         until = record.maintenance.until_ms
         why = f": {record.maintenance.reason}" if record.maintenance.reason else ""

@@ -16,6 +16,7 @@ from hopper.model.record import MAX_RECORD_BYTES, Record, encode_field
 from hopper.model.scope import Scope
 from hopper.model.state import State
 from hopper.model.thresholds import flaw_of
+from hopper.model.webhook import target_of
 
 __all__ = [
     "FIELD_KINDS",
@@ -36,6 +37,7 @@ MIN_TTL_MS: Final = 1000
 MAX_TTL_MS: Final = 86_400_000
 _MAX_INTEGER: Final = 10**15 - 1
 _LONGEST_SHOWN: Final = 200
+_INSTANCE: Final = re.compile(r"a dictionary or an instance of \w+")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _HOST_PORT: Final = re.compile(r"[^\s{]\S*:(\d{1,5})")
 
@@ -138,6 +140,7 @@ def parse_spec(document: Any) -> InstanceSpec:
     spec = _validated(document)
     _check_wish(spec)
     _check_thresholds(spec)
+    _check_webhook(spec)
     return _with_check(spec)
 
 
@@ -189,6 +192,14 @@ def _check_thresholds(spec: InstanceSpec) -> None:
             raise Invalid(f"{field_name} is {shown}: {flaw}", field=field_name, value=shown)
 
 
+def _check_webhook(spec: InstanceSpec) -> None:
+    """Refuse a webhook that is never called, whatever hosts an operator allows."""
+    url = spec.restart.webhook if spec.restart is not None else None
+    if url is not None and target_of(url) is None:
+        reason = "a webhook is an http:// or https:// URL with a host, without user and password"
+        raise Invalid(f"restart.webhook is {_shown(url)}: {reason}", field="restart.webhook", value=url)
+
+
 def _invalid(error: ValidationError) -> Invalid:
     first = error.errors(include_url=False)[0]
     path = [str(step) for step in first["loc"]]
@@ -203,6 +214,7 @@ def _invalid(error: ValidationError) -> Invalid:
     reason = first["msg"].removeprefix("Value error, ")
     for theirs, ours in (("a valid tuple", "a list"), ("a valid dictionary", "an object")):
         reason = reason.replace(theirs, ours)
+    reason = _INSTANCE.sub("an object", reason)
     return Invalid(f"{name} is {_shown(value)}: {reason[0].lower()}{reason[1:]}", field=name, value=value)
 
 
@@ -238,6 +250,8 @@ def apply_patch(record: Record, patch: Any) -> InstanceSpec:
         _check_wish(spec)
     if "thresholds" in patch:
         _check_thresholds(spec)
+    if "restart" in patch:
+        _check_webhook(spec)
     return _with_check(spec) if "check" in patch or "address" in patch else spec
 
 

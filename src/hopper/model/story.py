@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from hopper.model.children import ChildrenMode
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
@@ -52,7 +54,8 @@ def _what(event: Event, record: Record) -> str:
         case EventType.STATE_CHANGED:
             return f"{previous.get('state')} -> {record.state}{_exit(event.evidence)}"
         case EventType.HEALTH_CHANGED:
-            return f"{previous.get('health')} -> {record.health}: {_verdict(event.reason, event.evidence)}"
+            flapping = "; it is flapping" if "flapping" in previous and record.flapping else ""
+            return f"{previous.get('health')} -> {record.health}: {_verdict(event.reason, event.evidence)}{flapping}"
         case EventType.RESTART_CLAIMED:
             return _claim(event.evidence)
         case EventType.RESTART_EXHAUSTED:
@@ -61,6 +64,8 @@ def _what(event: Event, record: Record) -> str:
             return f"not restarted: {told} not helped, and no more are allowed"
         case EventType.UPDATED if "leaving" in previous:
             return _leaving(record)
+        case EventType.UPDATED if "maintenance" in previous:
+            return _maintenance(record)
         case EventType.UPDATED:
             changes = (f"{name} {_shown(old)} -> {_shown(getattr(record, name))}" for name, old in previous.items())
             return f"updated: {', '.join(changes)}"
@@ -97,6 +102,14 @@ def _leaving(record: Record) -> str:
     return f"its removal began: {_FATES[mark.children].format(mark.reparent_to)}"
 
 
+def _maintenance(record: Record) -> str:
+    mark = record.maintenance
+    if mark is None:
+        return "back in service: its maintenance ended"
+    until = "" if mark.until_ms is None else f" until {moment(mark.until_ms)}"
+    return f"in maintenance{until}{f': {mark.reason}' if mark.reason else ''}"
+
+
 def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
     """The figures behind a verdict; the reason alone where there are none."""
     if "deadline_ms" not in evidence:
@@ -114,5 +127,5 @@ def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "none" if value is None else str(list(value) if isinstance(value, tuple) else value)
+    text = "none" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
     return text if len(text) <= 60 else f"{text[:60]}…"
