@@ -36,3 +36,4 @@ def test_guards_are_shown_with_their_reasons_and_released_one_by_one_or_all(hopp
 def test_what_is_no_group_ends_with_2(hopper: Hopper) -> None:
     hopper.tree()
     assert "group is 'web', not global, orphans or project:ID" in hopper.refused("guard", "release", "web", code=2)
+    assert "action is 'project:web', not show or release" in hopper.refused("guard", "project:web", code=2)

@@ -8,6 +8,7 @@ import typer
 
 from hopper.cli.connection import Connection
 from hopper.cli.output import print_facts, print_json
+from hopper.errors import Invalid
 
 if TYPE_CHECKING:
     from hopper.instance.health import GuardReport
@@ -33,7 +34,9 @@ class GuardAction(StrEnum):
 
 async def guard(
     connection: Connection,
-    action: Annotated[GuardAction, typer.Argument(metavar="[release]", show_default=False)] = GuardAction.SHOW,
+    action: Annotated[
+        str, typer.Argument(metavar="[show|release]", help="what to do [show]", show_default=False)
+    ] = GuardAction.SHOW,
     group: Annotated[
         str | None, typer.Argument(metavar="[GROUP]", help="global, orphans or project:ID [all]", show_default=False)
     ] = None,
@@ -43,8 +46,11 @@ async def guard(
 
     Who of a released group is silent is judged at once. A hold ends by itself, once Redis works.
     """
+    if action not in list(GuardAction):
+        message = f"action is {action!r}, not show or release: `hopper guard release GROUP` releases one"
+        raise Invalid(message, field="action", value=action)
     async with connection.registry() as registry:
-        released = await registry.release_guard(group, actor=ACTOR) if action is GuardAction.RELEASE else None
+        released = await registry.release_guard(group, actor=ACTOR) if action == GuardAction.RELEASE else None
         report = await registry.guard()
     if output is GuardFormat.JSON:
         print_json(asdict(report) if released is None else {**asdict(report), "released": released})
