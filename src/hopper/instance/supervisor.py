@@ -66,7 +66,9 @@ class Supervisor:
         self._command = list(command)
         self._settings = settings
         self._stop_timeout_s = stop_timeout_s
-        self._session = InstanceSession(replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats)
+        self._session = InstanceSession(
+            replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats, returns=False
+        )
         self._notify = notify or (lambda _: None)
         self._reaper = reaper
         self._group: ProcessGroup | None = None
