@@ -1,9 +1,12 @@
 """Restarts by a supervisor: whatever its command does, one restart each within the policy, then `failed` for good."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
+from hopper.store.restarting import RestartStore
 from instance.lapses import Story
 from servers import RedisServer
 from specs import known, patching
@@ -312,11 +316,40 @@ async def test_in_maintenance_it_waits_and_is_restarted_when_that_is_over(run, s
     await wait_until(until(store, State.RUNNING, above=first.incarnation))
 
 
-async def test_a_policy_that_is_given_later_counts(run, store):
-    run("sleep 1; exit 3", None)
+@pytest.mark.parametrize(("mode", "code"), [("on-failure", 3), ("always", 0)])
+async def test_a_policy_that_is_given_later_counts_at_once(mode, code, run, store, tmp_path):
+    run(f"while [ ! -e $0/end ]; do sleep 0.02; done; rm $0/end; exit {code}", None)
     first = await wait_until(until(store, State.RUNNING))
-    await store.update("x", patching(restart={"mode": "on-failure", "initial_delay_s": 0.01}))
+    await store.update("x", patching(restart={"mode": mode, "initial_delay_s": 0.01}))
+    (tmp_path / "end").touch()
     await wait_until(until(store, State.RUNNING, above=first.incarnation))
+
+
+async def test_while_nothing_is_claimed_it_asks_redis_one_small_thing_a_second(
+    run, private_server: RedisServer, new_settings: Callable[..., Settings], monkeypatch
+):
+    looks: list[float] = []
+    stands = RestartStore.stands
+
+    async def looked(*args: Any) -> bool:
+        looks.append(time.monotonic())
+        return await stands(*args)
+
+    monkeypatch.setattr(RestartStore, "stands", looked)
+    settings = new_settings(redis_url=private_server.url)
+    async with contextlib.aclosing(InstanceStore(settings)) as store:
+        await store.register(InstanceSpec(scope=Scope.GLOBAL, id="g"))
+        running = run(FOREVER, settings=settings)
+        await wait_until(until(store, State.RUNNING))
+    with private_server.connect() as direct:
+        direct.config_resetstat()
+        seen = len(looks)
+        await wait_until(lambda: len(looks) >= seen + 3)
+        asked = {name.removeprefix("cmdstat_").partition("|")[0] for name in direct.info("commandstats")}
+    assert asked <= {"hmget", "setex", "info", "config", "client", "hello", "ping", "select"}
+    assert min(later - earlier for earlier, later in pairwise(looks)) > 0.9
+    running.supervisor.stop()
+    await running.code()
 
 
 async def test_what_fails_while_redis_is_away_is_restarted_when_it_is_back(

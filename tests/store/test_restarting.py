@@ -94,6 +94,15 @@ async def test_a_second_claim_of_an_incarnation_is_answered_by_the_first_and_cha
     assert (await failed.position()).revision == first.revision
 
 
+@pytest.mark.parametrize("decision", [FIRST, Exhausted(5)])
+async def test_whether_a_claim_stands_for_an_incarnation_is_told_by_the_ledger_alone(decision, failed, restarts):
+    incarnation = (await known(failed, "web")).incarnation
+    assert not await restarts.stands("web", incarnation)
+    await claim(restarts, decision)
+    assert await restarts.stands("web", incarnation)
+    assert not await restarts.stands("web", incarnation + 1)
+
+
 async def test_many_claim_at_once_and_there_is_one(failed, restarts):
     standing = await restarts.standing("web")
     done = await asyncio.gather(*(restarts.claim(standing, FIRST) for _ in range(20)))

@@ -27,14 +27,17 @@ class Loss(Enum):
 
     SUPERSEDED = "superseded"
     VANISHED = "vanished"
+    FAILED = "failed"
+    """Others have made it `failed` though it lives."""
 
 
 class Pacemaker(threading.Thread):
     """Heartbeats for one incarnation of an instance until `stop`, or until the registration is lost.
 
     Beats every third of the TTL, spread by 10 %, and soon again after a failure, whatever Redis answered. At least
-    every second it looks whether the record still carries the incarnation; if not, it stops beating and calls
-    `on_loss`, in this thread. A `silent` one leaves the heartbeats to someone else and only looks.
+    every second it looks whether the record still carries the incarnation, and is not `failed` while `minds_failure`
+    says that it should not be; if not, it stops beating and calls `on_loss`, in this thread. A `silent` one leaves the
+    heartbeats to someone else and only looks.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Pacemaker(threading.Thread):
         ttl_ms: int,
         metrics: Metrics | None,
         on_loss: Callable[[Loss], None],
+        minds_failure: Callable[[], bool] = lambda: False,
         silent: bool = False,
     ) -> None:
         super().__init__(name=f"pacemaker {id}", daemon=True)
@@ -57,6 +61,7 @@ class Pacemaker(threading.Thread):
         self._ttl_ms = ttl_ms
         self._metrics = metrics
         self._on_loss = on_loss
+        self._minds_failure = minds_failure
         self._silent = silent
         self._stopping = threading.Event()
         self._logger = structlog.get_logger().bind(id=id)
@@ -97,10 +102,14 @@ class Pacemaker(threading.Thread):
             self._writer.close()
 
     def _check(self) -> Loss | None:
-        holder = self._writer.incarnation(self._id)
+        minded = self._minds_failure()
+        holder = self._writer.holder(self._id)
         if holder is None:
             return Loss.VANISHED
-        return Loss.SUPERSEDED if holder != self._incarnation else None
+        if holder.incarnation != self._incarnation:
+            return Loss.SUPERSEDED
+        # Asked on both sides of the look, since the session's own change of state may lie on either.
+        return Loss.FAILED if holder.failed and minded and self._minds_failure() else None
 
     def _value(self) -> bytes:
         """The metrics with the incarnation; a callback that fails costs the metrics, never the heartbeat."""

@@ -46,10 +46,13 @@ class InstanceSession:
 
     `async with InstanceSession(scope="orchestration", name="worker", wish={"name": "web"}) as session:` takes the
     fields of an `InstanceSpec`, or a spec. `metrics` is called for every heartbeat, in the heartbeat's thread. Another
-    registration of the id ends the body with `Superseded`; a record that vanished is registered again. On exit the
-    instance is `stopped`, and deregistered too where it is ephemeral and childless; one that has failed stays `failed`.
+    registration of the id ends the body with `Superseded`; a record that vanished is registered again, and so is one
+    that others have made `failed` while this session heartbeats (it was away for longer than the TTL, and its restart
+    was claimed): as a new incarnation in the state it had, which ends the claim. On exit the instance is `stopped`, and
+    deregistered too where it is ephemeral and childless; one that has failed by its own word stays `failed`.
     Used with a plain `with`, the session runs in an event loop of a thread of its own. `heartbeats=False` leaves the
-    heartbeats to another program, which then decides whether the instance lives.
+    heartbeats to another program, which then decides whether the instance lives. With `returns=False` what others make
+    `failed` stays so until `restart`.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class InstanceSession:
         metrics: Callable[[], Mapping[str, Any]] | None = None,
         takeover: Takeover | str = Takeover.ALWAYS,
         heartbeats: bool = True,
+        returns: bool = True,
         **fields: Any,
     ) -> None:
         self.settings = settings or Settings()
@@ -72,7 +76,10 @@ class InstanceSession:
         self._metrics = metrics
         self._takeover = Takeover(takeover)
         self._heartbeats = heartbeats
+        self._returns = returns
         self._state = self.spec.state
+        self._gave_up = False
+        """Whether `failed` is this session's own word."""
         self._pacemaker: Pacemaker | None = None
         self._losses: asyncio.Queue[tuple[Loss, int]] = asyncio.Queue()
         self._turn = asyncio.Lock()
@@ -114,15 +121,21 @@ class InstanceSession:
 
     async def transition(self, verb: Verb | str, *, reason: str = "", evidence: Mapping[str, Any] | None = None) -> int:
         """Carry this instance to the state a verb leads to, fenced by its incarnation; answers the revision."""
-        revision = await self._store.transition(
-            self.id,
-            Verb(verb),
-            incarnation=self.incarnation,
-            reason=reason,
-            actor=f"session:{self.id}",
-            evidence=evidence,
-        )
+        gave_up, self._gave_up = self._gave_up, self._gave_up or Verb(verb) is Verb.FAIL
+        try:
+            revision = await self._store.transition(
+                self.id,
+                Verb(verb),
+                incarnation=self.incarnation,
+                reason=reason,
+                actor=f"session:{self.id}",
+                evidence=evidence,
+            )
+        except (Refused, NotFound):
+            self._gave_up = gave_up
+            raise
         self._state = TRANSITIONS[Verb(verb)].target
+        self._gave_up = self._state is State.FAILED
         return revision
 
     async def fail(self, *, reason: str = "", evidence: Mapping[str, Any] | None = None) -> int:
@@ -176,6 +189,7 @@ class InstanceSession:
         self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
         self.incarnation = done.incarnation
         self.registrations += 1
+        self._gave_up = self._state is State.FAILED
         loop = asyncio.get_running_loop()
 
         def lost(loss: Loss) -> None:
@@ -189,6 +203,7 @@ class InstanceSession:
             ttl_ms=int(self.spec.ttl_ms or self.settings.ttl_ms),
             metrics=self._metrics,
             on_loss=lost,
+            minds_failure=lambda: self._heartbeats and self._returns and not self._gave_up,
             silent=not self._heartbeats,
         )
         self._pacemaker.start()
@@ -203,10 +218,12 @@ class InstanceSession:
     async def _register_under(self, parent_id: str | None, known: Record | None) -> Registration:
         spec = replace(self.spec, parent_id=parent_id, state=self._state)
         lifecycle = Lifecycle(self._store)
-        return await lifecycle.register(spec, takeover=self._takeover, known=known, actor=f"session:{self.id}")
+        own = known is not None and known.incarnation == self.incarnation
+        takeover = Takeover.IF_DEAD if own and self._takeover is Takeover.NEVER else self._takeover
+        return await lifecycle.register(spec, takeover=takeover, known=known, actor=f"session:{self.id}")
 
     async def _tend(self) -> None:
-        """Adopt oneself while an orphan; register again when the record has vanished; raise when superseded."""
+        """Adopt oneself while an orphan; register again when the registration is lost; raise when superseded."""
         pause_s = _ADOPTION_PAUSE_S
         while True:
             try:
@@ -220,7 +237,9 @@ class InstanceSession:
                 continue  # it was told of a registration that this session has replaced since
             if loss is Loss.SUPERSEDED:
                 raise Superseded(f"instance '{self.id}' has been registered again; incarnation {self.incarnation} ends")
-            self._logger.warning("session.vanished", incarnation=self.incarnation)
+            if loss is Loss.FAILED and self._gave_up:
+                continue  # its own word came after that of others
+            self._logger.warning(f"session.{loss.value}", incarnation=self.incarnation)
             await self._register_again(incarnation)
             pause_s = _ADOPTION_PAUSE_S
 
@@ -253,11 +272,13 @@ class InstanceSession:
         return True
 
     async def _leave(self) -> None:
-        """`stopped`, and gone where ephemeral and childless; a newer incarnation is left alone."""
+        """`stopped`, and gone where ephemeral and childless; a newer incarnation and an own failure are left alone."""
         await self.stop_beating()
         try:
             record = await self._store.read(self.id)
-            if record is None or record.incarnation != self.incarnation or record.state is State.FAILED:
+            if record is None or record.incarnation != self.incarnation:
+                return
+            if record.state is State.FAILED and (self._gave_up or not self._returns):
                 return
             if record.state in {State.STARTING, State.RUNNING, State.PAUSED}:
                 await self.transition(Verb.STOP, reason="exit")

@@ -66,7 +66,9 @@ class Supervisor:
         self._command = list(command)
         self._settings = settings
         self._stop_timeout_s = stop_timeout_s
-        self._session = InstanceSession(replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats)
+        self._session = InstanceSession(
+            replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats, returns=False
+        )
         self._notify = notify or (lambda _: None)
         self._reaper = reaper
         self._group: ProcessGroup | None = None
@@ -132,12 +134,13 @@ class Supervisor:
 
     async def _after_exit(self, session: InstanceSession, turns: Turns, returncode: int) -> bool:
         """Report how the command has ended by itself; whether it is to be started again."""
-        if self._asked.is_set() or (returncode == 0 and turns.mode != "always"):
+        mode = None if self._asked.is_set() else await self._unless_asked(turns.mode())
+        if mode is None or (returncode == 0 and mode != "always"):
             return False
         code = exit_code(returncode)
         self._logger.warning("run.failed", code=code)
         evidence: dict[str, int] = {"exit_code": code} | ({"signal": -returncode} if returncode < 0 else {})
-        if turns.mode == "never":
+        if mode == "never":
             await self._report_failure(session, evidence)
             return False
         return await self._unless_asked(turns.after_exit(evidence)) or False

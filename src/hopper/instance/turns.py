@@ -28,7 +28,10 @@ from hopper.store.restarting import Standing, Taking
 __all__ = ["Turns"]
 
 _LOOK_S = 0.5
-"""Seconds between two looks at the ledger: what others claim is noticed after so long."""
+"""Seconds between two looks at a claim that stands."""
+
+_CALM_LOOK_S = 1.0
+"""Seconds between two looks for a claim while there is none: what others claim is noticed after so long."""
 
 
 _TO_COME = (Outcome.CLAIMED, Outcome.FAILED, Outcome.SENT)
@@ -43,18 +46,23 @@ class Turns:
     """
 
     def __init__(self, session: InstanceSession) -> None:
-        self.policy: RestartPolicy | None = session.spec.restart
-        """The policy that the record had when it was looked at last."""
+        self._policy: RestartPolicy | None = session.spec.restart
         self._session = session
         self._restarts = Restarts(session.store)
         self._has_one = False
         self._executor = f"supervisor-{secrets.token_hex(4)}"
         self._logger = structlog.get_logger().bind(namespace=session.settings.namespace, id=session.id)
 
-    @property
-    def mode(self) -> str:
-        """The mode of the policy."""
-        return self.policy.mode if self.policy is not None else "never"
+    async def mode(self) -> str:
+        """The mode of the policy that the record has now; the last one known where it cannot be read."""
+        try:
+            record = await self._session.record()
+        except HopperError as error:
+            self._logger.debug("run.not_looked", detail=str(error))
+        else:
+            if record.incarnation == self._session.incarnation:
+                self._policy = record.restart
+        return self._policy.mode if self._policy is not None else "never"
 
     async def after_exit(self, evidence: Mapping[str, Any]) -> bool:
         """Say that the command has failed, and claim its restart; whether there is one.
@@ -82,7 +90,7 @@ class Turns:
         session = self._session
         await session.stop_beating()
         record = await session.record()
-        self.policy = record.restart
+        self._policy = record.restart
         if record.incarnation == session.incarnation and record.state in (State.STOPPING, State.STOPPED):
             return False
         if record.monitored or record.incarnation != session.incarnation:
@@ -104,22 +112,25 @@ class Turns:
 
         One that has not failed lives on until the time of its restart.
         """
+        session, store = self._session, self._restarts.store
+        pause_s = _CALM_LOOK_S
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(pause_s)
+            pause_s = _CALM_LOOK_S
             try:
-                standing = await self._restarts.store.standing(self._session.id)
-                answer = await self._looked_at(standing)
+                if await store.stands(session.id, session.incarnation):
+                    pause_s = _LOOK_S
+                    answer = await self._looked_at(await store.standing(session.id))
+                    if answer is not None:
+                        return answer
             except HopperError as error:
                 self._logger.debug("run.not_looked", detail=str(error))
-            else:
-                if answer is not None:
-                    return answer
 
     async def _looked_at(self, standing: Standing) -> bool | None:
         record, ledger, incarnation = standing.record, standing.ledger, self._session.incarnation
         if record is None or record.incarnation != incarnation:
             return None  # the session sees to that
-        self.policy = record.restart
+        self._policy = record.restart
         if ledger.is_exhausted(incarnation) and record.state is State.FAILED:
             return False
         if not ledger.is_open(incarnation):

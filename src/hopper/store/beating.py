@@ -1,15 +1,23 @@
 """What a heartbeat thread asks of Redis: synchronous, on one connection of its own."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from hopper.config import Settings
 from hopper.errors import StoreFault
 from hopper.model.heartbeat import seconds_of
+from hopper.model.state import State
 from hopper.store.client import heartbeat_client
 from hopper.store.faults import border
 from hopper.store.keys import Keys
 
-__all__ = ["HeartbeatWriter"]
+__all__ = ["HeartbeatWriter", "Holder"]
+
+
+class Holder(NamedTuple):
+    """Who holds an id: the incarnation that its record carries, and whether that is `failed`."""
+
+    incarnation: int
+    failed: bool
 
 
 class HeartbeatWriter:
@@ -24,12 +32,12 @@ class HeartbeatWriter:
         with border():
             self._client.execute_command("SETEX", self._keys.heartbeat(id), seconds_of(ttl_ms), value)
 
-    def incarnation(self, id: str) -> int | None:
-        """The incarnation that the record carries now, None where there is no record. Raises `Unavailable`."""
+    def holder(self, id: str) -> Holder | None:
+        """Who holds the id now, None where there is no record. Raises `Unavailable`."""
         with border():
-            value = self._client.hget(self._keys.record(id), "incarnation")
+            value, state = self._client.hmget(self._keys.record(id), ["incarnation", "state"])
         try:
-            return int(value) if value else None
+            return Holder(int(value), state == State.FAILED.encode()) if value else None
         except ValueError:
             raise StoreFault(f"the incarnation of instance '{id}' is {value!r} in Redis") from None
 

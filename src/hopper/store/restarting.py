@@ -83,6 +83,12 @@ class RestartStore(RecordWriter):
         except StoreFault as fault:
             return fault
 
+    async def stands(self, id: str, incarnation: int) -> bool:
+        """Whether a restart of this incarnation was claimed or refused for good: one small read, to be repeated."""
+        with reading():
+            claimed, outcome = await self.client.hmget(self.keys.restarts(id), ["incarnation", "outcome"])
+        return claimed == str(incarnation).encode() and bool(outcome)
+
     async def claim(
         self,
         standing: Standing,

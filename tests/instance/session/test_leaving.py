@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from hopper import InstanceSession, Settings, State, Superseded
 from hopper.errors import StaleIncarnation
+from hopper.instance.pacemaker import Pacemaker
 from hopper.model.state import Verb
 from instance.session.onlookers import TTL_MS, add, beating, read
 
@@ -99,3 +100,23 @@ async def test_leaving_without_redis_is_said_and_does_not_raise(private_server, 
         async with InstanceSession(scope="project", id="p", settings=settings):
             await asyncio.to_thread(private_server.kill)
     assert "session.not_left" in {entry["event"] for entry in logs}
+
+
+async def test_an_ephemeral_one_that_others_made_failed_is_gone_all_the_same(store, settings, monkeypatch):
+    monkeypatch.setattr(Pacemaker, "_check", lambda _: None)  # it leaves before it has looked
+    async with InstanceSession(scope="project", id="p", ephemeral=True, settings=settings):
+        await store.transition("p", Verb.FAIL)
+    assert await read(store) is None
+
+
+@pytest.mark.parametrize("returns", [True, False])
+async def test_an_ephemeral_one_that_failed_by_its_own_word_stays_failed(returns, store, settings):
+    async with InstanceSession(scope="project", id="p", ephemeral=True, returns=returns, settings=settings) as session:
+        await session.fail(reason="test")
+    assert (await read(store)).state is State.FAILED
+
+
+async def test_an_ephemeral_one_that_does_not_return_stays_as_others_made_it(store, settings):
+    async with InstanceSession(scope="project", id="p", ephemeral=True, returns=False, settings=settings):
+        await store.transition("p", Verb.FAIL)
+    assert (await read(store)).state is State.FAILED

@@ -9,7 +9,8 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from hopper import InstanceSession, State, Superseded
-from hopper.errors import GlobalExists, NameTaken
+from hopper.errors import GlobalExists, IllegalTransition, NameTaken
+from hopper.instance.restarts import Restarts
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.spec import apply_patch
@@ -151,3 +152,85 @@ async def test_a_session_takes_the_place_of_a_dead_global(store, settings):
     async with InstanceSession(scope="global", id="new", takeover="if-dead", settings=settings):
         assert await store.global_id() == "new"
         assert await store.read("old") is None
+
+
+async def claimed_by_others(session: InstanceSession, store: InstanceStore) -> None:
+    """What the leading monitor does to one that was away for longer than its TTL."""
+    await Restarts(store).claim(session.id, incarnation=session.incarnation, reason="lapsed", alive=True)
+    await store.transition(session.id, Verb.FAIL, incarnation=session.incarnation)
+
+
+@pytest.mark.parametrize("takeover", ["always", "if-dead", "never"])
+async def test_one_that_lives_on_though_others_made_it_failed_registers_again_and_ends_the_claim(
+    takeover, store, client, settings
+):
+    async with InstanceSession(
+        scope="project", id="p", restart={"mode": "on-failure"}, takeover=takeover, settings=settings
+    ) as session:
+        await session.transition(Verb.PAUSE)
+        first = session.incarnation
+        await claimed_by_others(session, store)
+        await wait_until(lambda: session.registrations == 2)
+        standing = await Restarts(store).store.standing("p")
+        assert (standing.record.state, standing.record.incarnation) == (State.PAUSED, session.incarnation)
+        assert standing.ledger.incarnation == first
+        assert not standing.ledger.is_open(session.incarnation)
+        beats = session._pacemaker.beats
+        await wait_until(lambda: session._pacemaker.beats > beats)
+        assert await beating(client, store, "p")
+    assert (await store.read("p")).state is State.STOPPED
+
+
+async def test_one_that_failed_by_its_own_word_stays_failed_and_is_told_of_another(store, settings):
+    async def program() -> None:
+        async with InstanceSession(scope="project", id="p", settings=settings) as session:
+            await session.transition(Verb.FAIL)
+            beats = session._pacemaker.beats
+            await wait_until(lambda: session._pacemaker.beats > beats + 2)
+            assert (session.registrations, (await session.record()).state) == (1, State.FAILED)
+            await add(store, "project", "p")
+            await asyncio.sleep(30)
+
+    with pytest.raises(Superseded):
+        await program()
+
+
+async def test_one_that_has_started_after_a_failure_of_its_own_minds_those_of_others_again(store, settings):
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        await session.transition(Verb.FAIL)
+        await session.transition(Verb.START)
+        await store.transition("p", Verb.FAIL)
+        await wait_until(lambda: session.registrations == 2)
+        assert (await session.record()).state is State.STARTING
+
+
+async def test_a_failure_that_was_refused_is_no_word_of_its_own(store, settings):
+    async with InstanceSession(scope="project", id="p", state="created", settings=settings) as session:
+        with pytest.raises(IllegalTransition):
+            await session.transition(Verb.FAIL)
+        await store.transition("p", Verb.START)
+        await store.transition("p", Verb.FAIL)
+        await wait_until(lambda: session.registrations == 2)
+
+
+@pytest.mark.parametrize("whose", [{"returns": False}, {"heartbeats": False}])
+async def test_one_whose_life_others_decide_on_leaves_their_failure_alone(whose, store, settings):
+    async with InstanceSession(scope="project", id="p", settings=settings, **whose) as session:
+        looks = Looks(session)
+        await store.transition("p", Verb.FAIL)
+        await wait_until(lambda: looks.count > 2)
+        assert (session.registrations, (await session.record()).state) == (1, State.FAILED)
+
+
+class Looks:
+    """Counts the looks of a session's pacemaker."""
+
+    def __init__(self, session: InstanceSession) -> None:
+        self.count = 0
+        writer = session._pacemaker._writer
+        self._holder, writer.holder = writer.holder, self._looked
+
+    def _looked(self, id: str) -> Any:
+        found = self._holder(id)
+        self.count += found is not None and found.failed
+        return found
