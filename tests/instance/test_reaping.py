@@ -13,6 +13,7 @@ from hopper.instance.monitor import Monitor
 from hopper.instance.pulse import local_ms
 from hopper.instance.reaping import Reaping
 from hopper.instance.replica import Replica
+from hopper.instance.restarts import Restarts
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.event import Event, EventType
@@ -122,6 +123,16 @@ async def test_one_whose_restart_is_claimed_since_it_failed_by_itself_is_not_rea
     await registered(store, "witness", **AT_ONCE, restart=POLICY)
     await wait_until(lambda: is_gone(store, "witness"), 20)
     assert (await known(store, "web")).state is State.FAILED
+
+
+async def test_an_operators_restart_begins_the_time_of_one_whose_restart_is_claimed_anew(monitor, store, story):
+    await registered(store, deregister_after_ms=HOUR_MS, restart=POLICY)
+    await until_told(story, "web", EventType.RESTART_CLAIMED)
+    graves = reaping_of(monitor)._graves
+    await wait_until(lambda: "web" in graves and monitor.view.replica.records["web"].state is State.FAILED)
+    since_ms = graves["web"].since_ms
+    await Restarts(store).request("web")
+    await wait_until(lambda: graves["web"].since_ms > since_ms)
 
 
 async def test_a_new_monitor_reaps_whose_claim_another_has_made(settings, store, story, client):
