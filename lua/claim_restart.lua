@@ -18,7 +18,7 @@
 --          max_restarts  integer  what the policy allows
 --          delay_ms      integer  milliseconds before which it may not be restarted
 --          mode          string   the policy's mode
---          alive         integer  1 where it may be claimed though the instance has not failed
+--          alive         integer  1 where it may be claimed, not exhausted, though the instance has not failed
 --          operator      integer  1 where an operator asks: in maintenance too, and over another claim
 --          monitor_id    string   the monitor that asks, '' for anyone else
 --          reason        string   why
@@ -68,9 +68,11 @@ local forbidden = forbidden_while_leaving(before, 'be restarted')
 if forbidden then
   return forbidden
 end
+local exhausted = outcome == 'exhausted'
 local is_down = MONITORED[before.state] and before.health == 'down'
 local lapsed = is_down and redis.call('EXISTS', heartbeat) == 0
-if alive ~= '1' and not (before.state == 'failed' or lapsed or (before.state == 'stopped' and mode == 'always')) then
+if (alive ~= '1' or exhausted)
+  and not (before.state == 'failed' or lapsed or (before.state == 'stopped' and mode == 'always')) then
   return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot be restarted by its policy: it is %s and %s",
     id, before.state, before.health)
 end
@@ -84,7 +86,6 @@ if (ledger[3] or '0') ~= seen_count then
   return refuse('CONFLICT', "instance '%s' has had %s restarts, not %s", id, ledger[3] or '0', seen_count)
 end
 
-local exhausted = outcome == 'exhausted'
 local not_before = integer(log.now + (exhausted and 0 or tonumber(delay_ms)))
 local changes = {}
 if not exhausted then
@@ -107,5 +108,5 @@ if is_down then
   redis.call('SREM', down, id)
 end
 redis.call('HSET', restarts, 'count', count, 'incarnation', incarnation, 'claimed_at_ms', integer(log.now),
-  'not_before_ms', not_before, 'reason', reason, 'executor', '', 'executor_until_ms', '0', 'outcome', outcome)
+  'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason, 'executor', '', 'executor_until_ms', '0', 'outcome', outcome)
 return keep_answer(request, { outcome, integer(log.next), count, not_before })

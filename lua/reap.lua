@@ -1,5 +1,6 @@
 -- Remove an instance that has been down for as long as its record allows, if it still is and nothing speaks for it;
--- one with children is only marked as leaving, and removed by another call once it has none.
+-- one with children is only marked as leaving, and removed by another call once it has none. One that is failed counts
+-- as down where it was when its restart was claimed, and nobody has started it.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -26,7 +27,7 @@
 --          reason        string   why
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
--- RETURNS  outcome       string   removed, marked, gone, alive, spared (hold or maintenance), moved or leaving
+-- RETURNS  outcome       string   removed, marked, gone, alive, spared (hold, maintenance, restart to come), moved or leaving
 --          revision      integer  the revision of the removal or the mark, else the last one
 -- ERRORS   NOT_LEADER    another monitor leads
 -- USES     clock integer refuse record encode log draft commit removal mark liveness
@@ -48,11 +49,16 @@ local marked = is_same_mark(present, leaving)
 if present ~= '' and not marked then
   return { 'leaving', integer(log.last) }
 end
-if before.health ~= 'down' or before.down_at_ms ~= down_at_ms
+local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'not_before_ms', 'executor_until_ms')
+local claimed = before.state == 'failed' and before.down_at_ms ~= '' and ledger[1] == incarnation and ledger[2]
+if (before.health ~= 'down' and not claimed) or before.down_at_ms ~= down_at_ms
   or remaining_ms(heartbeat, tonumber(before.ttl_ms)) >= 0 then
   return { 'alive', integer(log.last) }
 end
 if (before.maintenance or '') ~= '' or redis.call('HEXISTS', holds, 'hold') == 1 then
+  return { 'spared', integer(log.last) }
+end
+if claimed == 'claimed' and math.max(tonumber(ledger[3]), tonumber(ledger[4])) > log.now then
   return { 'spared', integer(log.last) }
 end
 if before.parent_id ~= seen_parent then

@@ -1,5 +1,5 @@
 -- Take a claimed restart to carry it out: one executor has it at a time, and another may take it once its lease ends.
--- The executor that has it renews its lease so.
+-- The executor that has it renews its lease so. A clock that was set back delays nothing for longer than the claim said.
 --
 -- KEYS     record        hash     the instance's record
 --          restarts      hash     its restart ledger
@@ -14,18 +14,28 @@
 local record, restarts = unpack(KEYS)
 local incarnation, executor, lease_ms, early = unpack(ARGV)
 
-local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'not_before_ms', 'executor', 'executor_until_ms')
+local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'not_before_ms', 'executor', 'executor_until_ms',
+  'claimed_at_ms', 'delay_ms')
 if redis.call('HGET', record, 'incarnation') ~= incarnation or ledger[1] ~= incarnation
   or (ledger[2] ~= 'claimed' and ledger[2] ~= 'failed') then
   return { 'ended', 0 }
 end
 local now = clock()
+local longest_ms = math.max(0, tonumber(ledger[7]) or (tonumber(ledger[3]) - tonumber(ledger[6])))
 local wait_ms = math.max(0, tonumber(ledger[3]) - now)
+if wait_ms > longest_ms then
+  wait_ms = longest_ms
+  redis.call('HSET', restarts, 'not_before_ms', integer(now + wait_ms), 'delay_ms', integer(longest_ms))
+end
 if wait_ms > 0 and early ~= '1' then
   return { 'early', wait_ms }
 end
 local left_ms = tonumber(ledger[5]) - now
 if ledger[4] ~= '' and ledger[4] ~= executor and left_ms > 0 then
+  if left_ms > longest_ms + lease_ms then
+    left_ms = longest_ms + tonumber(lease_ms)
+    redis.call('HSET', restarts, 'executor_until_ms', integer(now + left_ms))
+  end
   return { 'held', left_ms }
 end
 redis.call('HSET', restarts, 'executor', executor, 'executor_until_ms', integer(now + wait_ms + lease_ms))

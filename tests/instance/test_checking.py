@@ -280,7 +280,9 @@ async def test_a_standby_checks_nobody(settings, store, monitor):
         async with responding() as server:
             await register(store, server.url, HTTP)
             await wait_until(lambda: len(server.paths) >= 2)
+            await wait_until(lambda: "web" in standby.view.replica.records)
             assert not checking_of(standby)._running
+            assert not checking_of(standby)._changed
     finally:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -51,7 +51,7 @@ async def test_a_webhook_is_sent_once_for_a_claim_with_what_its_receiver_needs(s
         claim = await until_told(story, "web", EventType.RESTART_CLAIMED)
         ((url, document, delivery),) = hook.sent
         assert url == HOOK["webhook"]
-        assert delivery == f"{monitor.view.epoch}-web-{claim.record.incarnation}"
+        assert delivery == f"{monitor.view.epoch}-web-{claim.record.incarnation}-{claim.at_ms}"
         assert document.pop("record")["state"] == "failed"
         assert document == {
             "id": "web", "name": "the web", "scope": "project", "reason": "failed", "count": 1,
@@ -131,6 +131,20 @@ async def test_an_operators_restart_of_one_that_is_well_is_sent_too(settings, st
         await Restarts(store).request("web", actor="me")
         await wait_until(lambda: hook.sent)
     assert hook.sent[0][1]["reason"] == "operator"
+
+
+async def test_an_operators_restart_after_the_policys_is_another_delivery(settings, store):
+    hook = Hook()
+    async with monitored(settings, send=hook):
+        await store.register(spec("project", "web", restart=HOOK))
+        await store.transition("web", Verb.FAIL)
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+        await Restarts(store).request("web", actor="me")
+        await wait_until(lambda: len(hook.sent) == 2)
+    (_, first, one), (_, second, other) = hook.sent
+    assert (first["reason"], second["reason"]) == ("failed", "operator")
+    assert first["incarnation"] == second["incarnation"]
+    assert one != other
 
 
 # -- callbacks --------------------------------------------------------------------------------------------------------

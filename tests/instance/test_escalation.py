@@ -9,9 +9,9 @@ from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
-from instance.failures import POLICY, SETTLE_S, kinds, monitored, passed, until_told
+from instance.failures import POLICY, SETTLE_S, kinds, monitored, passed, stands, until_told
 from instance.lapses import Story
-from specs import spec
+from specs import patching, spec
 from waiting import wait_until
 
 
@@ -68,6 +68,25 @@ async def test_without_a_policy_the_setting_counts_and_the_project_is_only_repor
         assert EventType.RESTART_CLAIMED not in await kinds(story, "web")
         await store.transition("a", Verb.START)
         await wait_until(lambda: levels.told[-1][1] is Health.HEALTHY)
+
+
+async def test_a_project_whose_restarts_are_used_up_is_only_reported_and_its_death_is_claimed(settings, store, story):
+    levels = Levels()
+    web = spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_restarts": 1, "max_failed_children": 0})
+    await store.register(web)
+    async with monitored(settings, report=levels):
+        await store.transition("web", Verb.FAIL)
+        await until_told(story, "web", EventType.RESTART_CLAIMED)
+        await store.register(web)
+        await give_up(store, story, "a")
+        await wait_until(lambda: levels.told)
+        await passed(story, store)
+        assert EventType.RESTART_EXHAUSTED not in await kinds(story, "web")
+        assert not await stands(store, "web")
+        await store.update("web", patching(restart={**POLICY, "max_restarts": 9}))
+        await store.transition("web", Verb.FAIL)
+        claim = await until_told(story, "web", EventType.RESTART_CLAIMED, count=2)
+        assert (claim.reason, claim.evidence["count"]) == ("failed", 2)
 
 
 async def test_the_next_leader_knows_who_was_given_up(settings, store, story):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,20 +12,25 @@ from hopper.errors import Unavailable
 from hopper.instance.monitor import Monitor
 from hopper.instance.pulse import local_ms
 from hopper.instance.reaping import Reaping
+from hopper.instance.replica import Replica
+from hopper.instance.restarts import Restarts
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.policy import Wish
-from hopper.model.state import Verb
+from hopper.model.selector import Selector
+from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
+from instance.failures import POLICY, until_told
 from instance.lapses import TTL_MS, Story, gated, leading, registered
 from specs import known, patching, spec
 from waiting import wait_until
 
 AT_ONCE: dict[str, Any] = {"deregister_after_ms": 0}
 HOUR_MS = 3_600_000
+CLAIMS = {EventType.RESTART_CLAIMED, EventType.RESTART_EXHAUSTED}
 
 
 @pytest.fixture
@@ -50,6 +56,12 @@ async def stays_while_another_goes(store: InstanceStore, id: str = "web") -> Non
     await registered(store, "witness", **AT_ONCE)
     await wait_until(lambda: is_gone(store, "witness"), 20)
     assert (await known(store, id)).health is Health.DOWN
+
+
+async def stays_healthy_while_another_goes(store: InstanceStore, id: str) -> None:
+    await registered(store, "witness", deregister_after_ms=2_500)
+    await wait_until(lambda: is_gone(store, "witness"), 20)
+    assert (await known(store, id)).health is Health.HEALTHY
 
 
 # -- when ------------------------------------------------------------------------------------------------------------
@@ -86,6 +98,84 @@ async def test_what_has_failed_or_stopped_is_not_reaped(verb, monitor, store, st
     await registered(store, "witness", **AT_ONCE)
     await wait_until(lambda: is_gone(store, "witness"), 20)
     assert (await known(store, "web")).state in {"failed", "stopped"}
+
+
+async def test_one_whose_restart_is_claimed_since_it_is_down_goes_unless_somebody_starts_it(monitor, store, story):
+    """By its claim it is failed: who is to restart it has the delay of the claim, and what the record allows."""
+    await registered(store, deregister_after_ms=1_000, restart={**POLICY, "initial_delay_s": 2})
+    await registered(store, "patient", deregister_after_ms=2_500, restart=POLICY)
+    await registered(store, "spent", **AT_ONCE, restart={**POLICY, "max_restarts": 0})
+    await registered(store, "saved", deregister_after_ms=2_500, restart=POLICY)
+    await until_told(story, "saved", EventType.RESTART_CLAIMED)
+    await store.register(spec("project", "saved", ttl_ms=60_000, deregister_after_ms=2_500, restart=POLICY))
+    for id, least_ms in (("web", 2_000), ("patient", 2_500), ("spent", 0)):
+        await wait_until(partial(is_gone, store, id), 20)
+        (claim,) = [event for event in await story.of(id) if event.type in CLAIMS]
+        assert claim.record.state is State.FAILED
+        assert (await gone(story, id)).at_ms - claim.at_ms >= least_ms - 50
+    await stays_healthy_while_another_goes(store, "saved")
+
+
+async def test_one_whose_restart_is_claimed_since_it_failed_by_itself_is_not_reaped(monitor, store, story):
+    await registered(store, **AT_ONCE, restart=POLICY)
+    await store.transition("web", Verb.FAIL)
+    await until_told(story, "web", EventType.RESTART_CLAIMED)
+    await registered(store, "witness", **AT_ONCE, restart=POLICY)
+    await wait_until(lambda: is_gone(store, "witness"), 20)
+    assert (await known(store, "web")).state is State.FAILED
+
+
+async def test_an_operators_restart_begins_the_time_of_one_whose_restart_is_claimed_anew(monitor, store, story):
+    await registered(store, deregister_after_ms=HOUR_MS, restart=POLICY)
+    await until_told(story, "web", EventType.RESTART_CLAIMED)
+    graves = reaping_of(monitor)._graves
+    await wait_until(lambda: "web" in graves and monitor.view.replica.records["web"].state is State.FAILED)
+    since_ms = graves["web"].since_ms
+    await Restarts(store).request("web")
+    await wait_until(lambda: graves["web"].since_ms > since_ms)
+
+
+async def test_a_new_monitor_reaps_whose_claim_another_has_made(settings, store, story, client):
+    async with leading(settings):
+        for id in ("web", "young"):
+            await registered(store, id, deregister_after_ms=HOUR_MS // 2, restart=POLICY)
+            await until_told(story, id, EventType.RESTART_CLAIMED)
+    old = (await known(store, "web")).updated_at_ms - HOUR_MS
+    await client.hset(store.keys.record("web"), mapping={"updated_at_ms": old})
+    async with leading(settings):
+        await wait_until(lambda: is_gone(store))
+        assert not await is_gone(store, "young")
+
+
+async def test_a_look_is_at_those_that_are_down_only_and_a_standby_looks_at_nobody(settings, store, story, monkeypatch):
+    selected: list[Selector] = []
+    original = Replica.select
+
+    def select(replica: Replica, selector: Selector) -> Any:
+        selected.append(selector)
+        return original(replica, selector)
+
+    async with leading(settings) as monitor:
+        await registered(store, "well", ttl_ms=60_000)
+        await registered(store, deregister_after_ms=HOUR_MS)
+        await story.until("web", Health.DOWN)
+        standby = Monitor(settings)
+        task = asyncio.create_task(standby.run())
+        try:
+            await wait_until(lambda: "web" in reaping_of(standby)._graves)
+            looked: dict[Monitor, list[str]] = {monitor: [], standby: []}
+            for one, ids in looked.items():
+                monkeypatch.setattr(reaping_of(one), "_is_ripe", lambda record, _, ids=ids: ids.append(record.id))
+                monkeypatch.setattr(reaping_of(one), "_bury", lambda record, ids=ids: ids.append(f"bury {record.id}"))
+            monkeypatch.setattr(Replica, "select", select)
+            await wait_until(lambda: len(looked[monitor]) >= 4)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    assert set(looked[monitor]) == {"web"}
+    assert looked[standby] == []
+    assert Selector(health=frozenset({Health.DOWN})) not in selected
 
 
 # -- what speaks for it ----------------------------------------------------------------------------------------------

@@ -46,6 +46,13 @@ def test_the_delay_is_spread_by_the_jitter(spread: float, delay_ms: int) -> None
     assert decide(POLICY, RestartLedger(count=1), FAILED, NOW, spread) == Claim(2, delay_ms, NOW + delay_ms)
 
 
+@pytest.mark.parametrize(
+    ("now_ms", "left_ms"), [(NOW, 2_000), (NOW + 500, 1_500), (NOW + 9_000, 0), (NOW - 3_600_000, 2_000)]
+)
+def test_a_clock_that_is_set_back_leaves_no_more_than_was_claimed(now_ms: int, left_ms: int) -> None:
+    assert RestartLedger(claimed_at_ms=NOW, not_before_ms=NOW + 2_000).left_ms(now_ms) == left_ms
+
+
 EARLIER = RestartLedger(count=2, incarnation=6, outcome=Outcome.CLAIMED)
 CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "the first failure": (POLICY, RestartLedger(), FAILED, Claim(1, 1_000, NOW + 1_000)),

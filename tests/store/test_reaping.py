@@ -12,7 +12,10 @@ from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.policy import Wish
+from hopper.model.restart import Claim, Outcome
+from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
+from hopper.store.restarting import RestartStore
 from hopper.store.surveillance import SurveillanceStore
 from specs import known, spec
 from store.verdicts import ME, judge, revive
@@ -127,3 +130,57 @@ async def test_one_with_children_is_only_marked_and_goes_when_it_has_none(down):
     assert (await known(down, "plain")).wish == Wish(name="p")
     assert (await known(down, "picky")).wish == Wish(tags=("eu",))
     assert (await down.reap(marked, MARK))[0] == "removed"
+
+
+# -- failed by a claim -------------------------------------------------------------------------------------------------
+
+
+async def claimed(store: InstanceStore, delay_ms: int = 0) -> RestartStore:
+    """The restarts in which that of p is claimed."""
+    restarts = RestartStore(store.settings, client=store.client)
+    await restarts.claim(await restarts.standing("p"), Claim(1, delay_ms, 0), operator=True)
+    return restarts
+
+
+async def test_one_whose_restart_was_claimed_when_it_was_down_goes_as_one_that_is_down(down):
+    before = await known(down, "p")
+    await claimed(down)
+    record = await known(down, "p")
+    assert (record.state, record.down_at_ms) == ("failed", before.down_at_ms)
+    assert (await down.reap(record, MARK, monitor_id=ME))[0] == "removed"
+
+
+async def test_one_whose_restart_is_to_come_or_is_carried_out_stays(down):
+    restarts = await claimed(down, 60_000)
+    record = await known(down, "p")
+    assert (await down.reap(record, MARK, monitor_id=ME))[0] == "spared"
+    await down.client.hset(down.keys.restarts("p"), mapping={"not_before_ms": 1})
+    assert (await restarts.take("p", record.incarnation, executor="e")).outcome == "taken"
+    assert (await down.reap(record, MARK, monitor_id=ME))[0] == "spared"
+    await restarts.settle("p", record.incarnation, Outcome.SENT, executor="e")
+    assert (await down.reap(record, MARK, monitor_id=ME))[0] == "removed"
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome"),
+    [(beats, "alive"), (registers, "gone"), (moves, "moved"), (rests, "spared"), (holds, "spared")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+async def test_one_that_failed_by_a_claim_stays_too_where_something_speaks_for_it(what, outcome, down, tampered):
+    tampered += ["heartbeat"] if what is beats else []
+    await claimed(down)
+    record = await known(down, "p")
+    await what(down)
+    assert (await down.reap(record, MARK, monitor_id=ME))[0] == outcome
+
+
+async def test_one_that_failed_by_itself_stays(store, surveillance):
+    await store.register(spec("project", "p"))
+    await store.transition("p", Verb.FAIL)
+    await claimed(store)
+    assert (await store.reap(await known(store, "p"), MARK, monitor_id=ME))[0] == "alive"
+
+
+async def test_one_that_was_said_to_have_failed_while_it_was_down_stays(down):
+    await down.transition("p", Verb.FAIL)
+    assert (await down.reap(await known(down, "p"), MARK, monitor_id=ME))[0] == "alive"

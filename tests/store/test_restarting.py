@@ -165,6 +165,15 @@ async def test_restarts_that_are_used_up_are_told_once_and_it_stays_failed(store
     assert await store.client.scard(store.keys.down) == 0
 
 
+async def test_restarts_of_one_that_lives_are_never_used_up(store, restarts):
+    await store.register(spec("project", "web", restart=POLICY))
+    with pytest.raises(IllegalTransition, match="it is running and healthy"):
+        await claim(restarts, Exhausted(5), alive=True, reason="children")
+    assert not (await restarts.standing("web")).ledger.stands(1)
+    await store.transition("web", Verb.FAIL)
+    assert (await claim(restarts, Exhausted(5), alive=True)).outcome == "exhausted"
+
+
 @pytest.mark.parametrize(
     ("until", "allowed"), [(None, False), (60_000, False), (-60_000, True)], ids=["for good", "still", "no longer"]
 )
@@ -241,6 +250,53 @@ async def test_nobody_restarts_before_the_time_but_who_reserves_it_has_it_until_
     held = await restarts.take("web", 1, executor="a", early=True)
     assert held.outcome == "held"
     assert 69_000 < held.left_ms <= 70_000
+
+
+async def set_back(store: InstanceStore, by_ms: int = 3_600_000) -> None:
+    """Let the ledger be as if Redis' clock had been set back since it was written."""
+    key, names = store.keys.restarts("web"), ["claimed_at_ms", "not_before_ms", "executor_until_ms"]
+    values = [int(value or 0) for value in await store.client.hmget(key, names)]
+    moved = {name: value + by_ms for name, value in zip(names, values, strict=True) if value}
+    await store.client.hset(key, mapping=moved)
+
+
+async def test_a_clock_that_is_set_back_delays_a_restart_by_no_more_than_its_delay(failed, restarts):
+    await claim(restarts, Claim(1, 300, 0))
+    claimed_at_ms = (await restarts.standing("web")).ledger.claimed_at_ms
+    await set_back(failed)
+    assert await restarts.take("web", 1, executor="a") == Taking("early", 300)
+
+    async def taken() -> bool:
+        return (await restarts.take("web", 1, executor="a")).outcome == "taken"
+
+    await wait_until(taken, 10)
+    assert (await restarts.standing("web")).ledger.claimed_at_ms == claimed_at_ms + 3_600_000
+
+
+async def test_a_ledger_of_before_is_not_delayed_by_a_clock_that_is_set_back_either(failed, restarts):
+    await claim(restarts, Claim(1, 300, 0))
+    await failed.client.hdel(failed.keys.restarts("web"), "delay_ms")
+    await set_back(failed)
+    assert await restarts.take("web", 1, executor="a") == Taking("early", 300)
+
+    async def taken() -> bool:
+        return (await restarts.take("web", 1, executor="a")).outcome == "taken"
+
+    await wait_until(taken, 10)
+
+
+async def test_the_lease_of_a_dead_executor_ends_though_the_clock_is_set_back(failed):
+    short = failed.settings.model_copy(update={"executor_lease_s": 0.2})
+    restarts = RestartStore(short, client=failed.client)
+    await claim(restarts, Claim(1, 100, 0))
+    assert (await restarts.take("web", 1, executor="dead", early=True)).outcome == "taken"
+    await set_back(failed)
+    assert await restarts.take("web", 1, executor="other", early=True) == Taking("held", 300)
+
+    async def taken() -> bool:
+        return (await restarts.take("web", 1, executor="other")).outcome == "taken"
+
+    await wait_until(taken, 10)
 
 
 async def test_a_new_registration_ends_the_claim(failed, restarts):

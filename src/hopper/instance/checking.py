@@ -106,7 +106,9 @@ class Checking(Duty):
         self._wake.set()
 
     def take(self, events: list[Event]) -> None:
-        """Take in changes: a check may have come, changed or gone."""
+        """Take in changes: a check may have come, changed or gone. A standby needs none: `begin` looks at everybody."""
+        if not self._leads():
+            return
         for event in events:
             record = event.record
             if record is not None and (record.check is not None or record.id in self._running):

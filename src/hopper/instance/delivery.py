@@ -20,7 +20,7 @@ Send = Callable[[str, dict[str, Any], str], Awaitable[None]]
 
 
 class Delivery(Duty):
-    """Sends one delivery for each claim, with the id `EPOCH-ID-INCARNATION`, at the time of the restart.
+    """Sends one delivery for each claim, with the id `EPOCH-ID-INCARNATION-CLAIMED_AT_MS`, at the time of the restart.
 
     One that failed, or whose sender died, is sent again with the same id once the lease has ended.
     """
@@ -62,7 +62,8 @@ class Delivery(Duty):
         }
         url = record.restart.webhook if record.restart else None
         if url is not None:
-            await self._send(url, document, f"{self._view.epoch}-{record.id}-{record.incarnation}")
+            delivery = f"{self._view.epoch}-{record.id}-{record.incarnation}-{ledger.claimed_at_ms}"
+            await self._send(url, document, delivery)
 
 
 def _has_webhook(record: Record) -> bool:

@@ -34,8 +34,8 @@ class Escalation(Duty):
     """Counts, for each Project, the children that were given up since it started, as a supervisor of processes would.
 
     More than its policy's `max_failed_children` (else the setting): it is reported `unhealthy`, reason `children`, and
-    its own restart is claimed, once for each incarnation. Who was given up is in the ledgers, so that the next leader
-    knows it too.
+    its own restart is claimed, once for each incarnation; while it lives and its policy allows none it is only
+    reported. Who was given up is in the ledgers, so that the next leader knows it too.
     """
 
     name = "escalation"
@@ -152,7 +152,7 @@ class Escalation(Duty):
             self._agenda.put(project.id, after_s=_AGAIN_S)
         except HopperError as error:
             self._logger.info("escalation.not_claimed", id=project.id, detail=str(error))
-            self._agenda.put(project.id, after_s=_LATER_S)  # it may be in maintenance
+            self._agenda.put(project.id, after_s=_LATER_S)  # it may be in maintenance, or its restarts used up so far
         else:
             if claimed is not None and claimed.outcome != "repeat":
                 self._logger.warning("escalation." + claimed.outcome, id=project.id, children=len(children))

@@ -95,8 +95,8 @@ class Executor:
                             continue
                         record, ledger = standing.record, standing.ledger
                         if ledger.is_open(record.incarnation):
-                            left_ms = max(0, ledger.not_before_ms - standing.now_ms)
-                            self._agenda.put((record.id, record.incarnation), after_s=left_ms / 1000)
+                            left_s = ledger.left_ms(standing.now_ms) / 1000
+                            self._agenda.put((record.id, record.incarnation), after_s=left_s)
             except HopperError as error:
                 self._logger.warning("executor.not_looked", detail=str(error))
                 self._anew.set()

@@ -72,6 +72,10 @@ class RestartLedger:
         """Whether this incarnation's restart is still to be carried out."""
         return self.incarnation == incarnation and self.outcome in _OPEN
 
+    def left_ms(self, now_ms: int) -> int:
+        """Milliseconds of Redis' clock until the restart, never more than were claimed, should that be set back."""
+        return max(0, min(self.not_before_ms - now_ms, self.not_before_ms - self.claimed_at_ms))
+
     def is_exhausted(self, incarnation: int) -> bool:
         """Whether this incarnation will not be restarted: the policy's restarts are used up."""
         return self.incarnation == incarnation and self.outcome is Outcome.EXHAUSTED

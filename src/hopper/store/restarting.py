@@ -103,8 +103,8 @@ class RestartStore(RecordWriter):
     ) -> Claimed:
         """Write down what was decided of a standing. Idempotent, and claimed once for each incarnation.
 
-        With `alive` it may be claimed though it has not failed; an `operator` claims in maintenance too, and over
-        another claim. Raises every error of `lua/claim_restart.lua`, and `Unavailable`.
+        With `alive` it may be claimed, but not exhausted, though it has not failed; an `operator` claims in maintenance
+        too, and over another claim. Raises every error of `lua/claim_restart.lua`, and `Unavailable`.
         """
         record = standing.record
         if record is None:
