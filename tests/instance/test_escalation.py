@@ -48,7 +48,8 @@ async def test_a_project_is_unhealthy_and_restarted_when_too_many_children_were_
         await give_up(store, story, "b")
         claim = await until_told(story, "web", EventType.RESTART_CLAIMED)
         assert (claim.reason, claim.actor, claim.record.state) == ("children", "monitor", State.RUNNING)
-        assert levels.told == [("web", Health.UNHEALTHY, {"reason": "children", "children": ["a", "b"]})]
+        told = {"children": ["a", "b"], "given_up": 2, "reasons": ["2 of its children were given up: a, b"]}
+        assert levels.told == [("web", Health.UNHEALTHY, told)]
         await give_up(store, story, "c")
         await wait_until(lambda: len(levels.told) == 2)
         await passed(story, store)

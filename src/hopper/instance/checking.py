@@ -217,7 +217,8 @@ class Checking(Duty):
         if finding.passed:
             self._report(subject.id, Health.HEALTHY, told)
         elif streak.failures >= subject.check.threshold:
-            self._report(subject.id, Health.UNHEALTHY, told)
+            reason = f"its check failed {streak.failures} times in a row: {finding.detail}"
+            self._report(subject.id, Health.UNHEALTHY, told | {"reasons": [reason]})
         return left_ms
 
     async def _await_turn(self, subject: _Subject, streak: _Streak) -> None:

@@ -26,6 +26,10 @@ Report = Callable[[str, Health, dict[str, Any]], None]
 
 ACTOR = "monitor"
 _READ_AT_ONCE = 500
+_TOLD = 5
+"""Children named in the sentence of an event."""
+_NAMED = 100
+"""Children named in its evidence."""
 _AGAIN_S = 1.0
 _LATER_S = 60.0
 
@@ -160,7 +164,11 @@ class Escalation(Duty):
     def _tell(self, project: Record, level: Health, children: list[str]) -> None:
         self._logger.warning("escalation.level", id=project.id, level=level.value, children=children)
         if self._report is not None:
-            self._report(project.id, level, {"reason": Reason.CHILDREN.value, "children": children})
+            some = ", ".join(children[:_TOLD]) + (", ..." if len(children) > _TOLD else "")
+            reasons = [f"{len(children)} of its children were given up: {some}"] if children else []
+            self._report(
+                project.id, level, {"children": children[:_NAMED], "given_up": len(children), "reasons": reasons}
+            )
 
     def _given_up_under(self, project: Record) -> list[str]:
         """The children of a Project that were given up since it started."""
