@@ -14,7 +14,7 @@ from hopper.instance.outbox import Outbox
 from hopper.model.alert import Alert, AlertKind, AlertPosition, AlertStatus
 from hopper.model.health import Health
 from hopper.model.scope import Scope
-from hopper.model.state import Verb
+from hopper.model.state import State, Verb
 from hopper.model.webhook import signature
 from hopper.store.alerting import AlertStore
 from hopper.store.instances import InstanceStore
@@ -110,6 +110,23 @@ async def test_a_death_and_its_end_are_told_with_what_a_reader_wants_to_know(set
     assert last.delivery == f"{epoch}-{up.revision}-down-resolved"
     assert first.headers["hopper-signature"] == signature("the key", first.headers["hopper-timestamp"], first.body)
     assert (last.document["reason"], last.document["at_ms"]) == ("heartbeat", up.at_ms)
+
+
+async def test_the_death_of_one_that_is_restarted_is_told_and_over_when_it_is_registered_again(
+    settings, store, story, receiver
+):
+    async with alerting(settings.model_copy(update={"guard_settle_s": 0.5}), store):
+        await registered(store, "web", restart={"mode": "on-failure"})
+        await story.until("web", Health.DOWN)
+        await arrive(receiver, "down firing web")
+        await wait_until(lambda: _is_failed(store, "web"))
+        await store.register(spec("project", "web", ttl_ms=60_000))
+        await arrive(receiver, "down firing web", "down resolved web")
+
+
+async def _is_failed(store: InstanceStore, id: str) -> bool:
+    record = await store.read(id)
+    return record is not None and record.state is State.FAILED
 
 
 async def test_a_failure_is_told_and_a_proper_end_is_not(settings, store, receiver):
