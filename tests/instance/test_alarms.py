@@ -441,6 +441,39 @@ def test_those_that_lapsed_under_a_guard_are_not_told_of_after_it_but_counted_in
     assert scene.news == ["down firing o1"]
 
 
+def test_after_a_clock_that_is_set_back_a_released_guard_hides_no_death(scene):
+    scene.passes(7200)
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    back_ms = int(scene.now_s * 1000) - 3_600_000
+    facts = {"deadline_ms": back_ms}
+    scene.happens(EventType.HEALTH_CHANGED, "o1", health=Health.DOWN, reason="lapsed", evidence=facts, at_ms=back_ms)
+    scene.passes()
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1", "down firing o1"]
+
+
+def test_the_release_of_another_guard_does_not_tell_of_those_that_lapsed_under_the_first(scene):
+    scene.passes(10)
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    lapsed_ms = int(scene.now_s * 1000)
+    scene.passes(5)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    guard(scene, EventType.GUARD_RELEASED, "orphans")
+    scene.goes_down("o1", deadline_ms=lapsed_ms)
+    scene.passes()
+    assert scene.news[2:] == ["guard resolved orphans"]
+
+
+def test_a_release_is_forgotten_once_another_follows_it_hours_later(scene):
+    scene.passes(10)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    scene.passes(7200)
+    guard(scene, EventType.GUARD_RELEASED, "orphans")
+    scene.goes_down("o1", deadline_ms=0)
+    scene.passes()
+    assert scene.news[2:] == ["down firing o1"]
+
+
 @pytest.mark.parametrize(
     ("group", "hidden"), [("global", {"p1", "o1", "o2"}), ("orphans", {"o9"}), ("project:p2", set())]
 )

@@ -30,6 +30,9 @@ _LOST = frozenset({Health.DOWN, Health.SUSPECT})
 _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
 """What becomes of one that is down and has a restart policy: it is `failed` from then on."""
 
+_REMEMBERED_MS = 3_600_000
+"""How long a release is remembered, at least: those that lapsed before it are judged right after it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class _Down:
@@ -55,6 +58,7 @@ class Alarms:
         self._settle_s = settle_s
         self._guards = set(guards)
         self._released: dict[str, int] = {}
+        self._at_ms = 0
         self._downs: dict[str, _Down] = {}
         self._due: list[tuple[float, int, str, _Down]] = []
         self._order = count()
@@ -73,6 +77,7 @@ class Alarms:
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts that an event leads to at once. The replica may be newer than the event."""
+        self._heed_clock(event.at_ms)
         match event.type:
             case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
                 return self._hold(event)
@@ -100,6 +105,12 @@ class Alarms:
             alerts.append(_alert(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
         return alerts
 
+    def _heed_clock(self, at_ms: int) -> None:
+        """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
+        if at_ms < self._at_ms:
+            self._released = {group: ms for group, ms in self._released.items() if ms <= at_ms}
+        self._at_ms = at_ms
+
     def _hold(self, event: Event) -> list[Alert]:
         if event.evidence.get("reason", event.reason) == _LEADERSHIP:
             return []
@@ -112,6 +123,7 @@ class Alarms:
             self._guards.add(group)
             return [_alert(AlertKind.GUARD, AlertStatus.FIRING, event, None)]
         self._guards.discard(group)
+        self._released = {group: ms for group, ms in self._released.items() if event.at_ms - ms < _REMEMBERED_MS}
         self._released[group] = event.at_ms
         lost = replica.count("health", Health.DOWN) + replica.count("health", Health.SUSPECT)
         left = sum(_is_in(group, record) for record in _of_health(replica, _LOST)) if lost else 0
