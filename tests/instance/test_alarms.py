@@ -92,6 +92,13 @@ class Scene:
         return [f"{alert.kind} {alert.status} {alert.id or alert.evidence.get('group', '')}".strip() for alert in told]
 
 
+class Unwalked(dict[str, Record]):
+    """Records to be looked up one by one."""
+
+    def values(self) -> Any:
+        raise AssertionError("somebody walks over all records")
+
+
 @pytest.fixture
 def scene() -> Scene:
     made = Scene()
@@ -472,6 +479,24 @@ def test_a_release_is_forgotten_once_another_follows_it_hours_later(scene):
     scene.goes_down("o1", deadline_ms=0)
     scene.passes()
     assert scene.news[2:] == ["down firing o1"]
+
+
+@pytest.mark.parametrize(("group", "left"), [("global", 4), ("orphans", 1), ("project:p1", 2), ("project:p2", 0)])
+def test_the_end_of_a_guard_counts_those_of_its_group_without_a_walk_over_all_records(scene, group, left, monkeypatch):
+    scene.happens(EventType.REGISTERED, "o9")
+    scene.goes_down("g", "p1", "o1", "o9")
+    scene.happens(EventType.HEALTH_CHANGED, "o2", health=Health.SUSPECT)
+    monkeypatch.setattr(scene.replica, "records", Unwalked(scene.replica.records))
+    guard(scene, EventType.GUARD_RELEASED, group)
+    assert scene.told[-1].evidence.get("left_down", 0) == left
+
+
+def test_the_alert_of_a_global_looks_only_at_what_is_down(scene, monkeypatch):
+    scene.goes_down("g", "o1")
+    monkeypatch.setattr(scene.replica, "records", Unwalked(scene.replica.records))
+    monkeypatch.setattr(scene.replica, "descendants", None)
+    scene.passes()
+    assert scene.told[-1].evidence["descendants_down"] == 1
 
 
 @pytest.mark.parametrize(
