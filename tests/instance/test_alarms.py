@@ -92,6 +92,13 @@ class Scene:
         return [f"{alert.kind} {alert.status} {alert.id or alert.evidence.get('group', '')}".strip() for alert in told]
 
 
+class Unwalked(dict[str, Record]):
+    """Records to be looked up one by one."""
+
+    def values(self) -> Any:
+        raise AssertionError("somebody walks over all records")
+
+
 @pytest.fixture
 def scene() -> Scene:
     made = Scene()
@@ -250,6 +257,101 @@ def test_a_parent_that_flaps_and_is_up_hides_nobody(scene):
     assert scene.news == ["down firing p1", "down firing o1"]
 
 
+# -- restarts ----------------------------------------------------------------------------------------------------------
+
+
+def claims(scene: Scene, id: str = "o1", kind: EventType = EventType.RESTART_CLAIMED) -> None:
+    scene.happens(kind, id, state=State.FAILED, health=Health.UNKNOWN, reason="lapsed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "says"),
+    [
+        (EventType.RESTART_CLAIMED, [], "its restart is claimed"),
+        (EventType.RESTART_EXHAUSTED, ["exhausted firing o1"], "it is not restarted any more"),
+    ],
+    ids=["claimed", "exhausted"],
+)
+def test_a_death_is_told_of_though_its_restart_is_claimed_before_and_is_over_when_it_is_registered(
+    scene, kind, first, says
+):
+    scene.goes_down("o1")
+    scene.passes(0.5)
+    claims(scene, kind=kind)
+    scene.passes(0.4)
+    assert scene.news == first
+    scene.passes(0.1)
+    (alert,) = scene.told
+    assert alert.text.endswith(f"; {says}")
+    assert (alert.reason, alert.revision) == ("lapsed", 6)
+    assert scene.news == ["down firing o1"]
+    scene.happens(EventType.SUPERSEDED, "o1", state=State.STARTING, health=Health.HEALTHY, incarnation=99)
+    scene.passes()
+    assert scene.news == ["down resolved o1"]
+
+
+def test_a_claim_does_not_end_what_was_told_nor_does_what_changes_of_it_afterwards(scene):
+    scene.goes_down("o1")
+    scene.passes()
+    claims(scene)
+    scene.happens(EventType.UPDATED, "o1", version="2")
+    assert scene.alarms.reconcile(scene.replica, 77) == []
+    scene.passes()
+    assert scene.news == ["down firing o1"]
+    scene.happens(EventType.DEREGISTERED, "o1")
+    assert scene.news == ["down resolved o1"]
+
+
+def test_one_that_was_claimed_and_lives_again_or_is_gone_while_it_settles_is_told_of_never(scene):
+    scene.goes_down("o1", "o2")
+    claims(scene, "o1")
+    claims(scene, "o2")
+    scene.happens(EventType.SUPERSEDED, "o1", state=State.STARTING, health=Health.HEALTHY, incarnation=99)
+    scene.happens(EventType.DEREGISTERED, "o2")
+    scene.passes()
+    assert scene.news == []
+
+
+def test_one_that_fails_by_itself_while_it_settles_is_told_of_as_failed_alone(scene):
+    scene.goes_down("o1")
+    scene.happens(EventType.STATE_CHANGED, "o1", state=State.FAILED, health=Health.UNKNOWN, reason="exit 1")
+    claims(scene)
+    scene.passes()
+    assert scene.news == ["failed firing o1"]
+
+
+def test_a_parent_whose_restart_is_claimed_hides_those_below_it_until_it_lives_again(scene):
+    scene.goes_down("o1", "o2", "p1")
+    claims(scene, "p1")
+    claims(scene, "o1")
+    scene.passes()
+    assert scene.told[0].evidence["descendants_down"] == 2
+    assert scene.news == ["down firing p1"]
+    scene.happens(EventType.SUPERSEDED, "p1", state=State.STARTING, health=Health.HEALTHY, incarnation=99)
+    scene.passes()
+    assert sorted(scene.news) == ["down firing o1", "down firing o2", "down resolved p1"]
+
+
+def test_one_that_was_claimed_in_maintenance_is_told_of_when_that_ends(scene):
+    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
+    scene.goes_down("o1")
+    scene.passes()
+    claims(scene)
+    scene.happens(EventType.UPDATED, "o1", maintenance=None)
+    scene.passes()
+    assert scene.news == ["down firing o1"]
+
+
+def test_a_global_that_is_down_counts_those_on_every_level_below_it_and_no_orphans(scene):
+    scene.happens(EventType.REGISTERED, "o9")
+    scene.goes_down("o9")
+    scene.passes()
+    scene.goes_down("g", "p1", "o1")
+    scene.passes()
+    assert scene.told[1].evidence["descendants_down"] == 2
+    assert scene.news == ["down firing o9", "down firing g"]
+
+
 # -- flapping ----------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +446,57 @@ def test_those_that_lapsed_under_a_guard_are_not_told_of_after_it_but_counted_in
     scene.goes_down("o1")
     scene.passes()
     assert scene.news == ["down firing o1"]
+
+
+def test_after_a_clock_that_is_set_back_a_released_guard_hides_no_death(scene):
+    scene.passes(7200)
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    back_ms = int(scene.now_s * 1000) - 3_600_000
+    facts = {"deadline_ms": back_ms}
+    scene.happens(EventType.HEALTH_CHANGED, "o1", health=Health.DOWN, reason="lapsed", evidence=facts, at_ms=back_ms)
+    scene.passes()
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1", "down firing o1"]
+
+
+def test_the_release_of_another_guard_does_not_tell_of_those_that_lapsed_under_the_first(scene):
+    scene.passes(10)
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    lapsed_ms = int(scene.now_s * 1000)
+    scene.passes(5)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    guard(scene, EventType.GUARD_RELEASED, "orphans")
+    scene.goes_down("o1", deadline_ms=lapsed_ms)
+    scene.passes()
+    assert scene.news[2:] == ["guard resolved orphans"]
+
+
+def test_a_release_is_forgotten_once_another_follows_it_hours_later(scene):
+    scene.passes(10)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    scene.passes(7200)
+    guard(scene, EventType.GUARD_RELEASED, "orphans")
+    scene.goes_down("o1", deadline_ms=0)
+    scene.passes()
+    assert scene.news[2:] == ["down firing o1"]
+
+
+@pytest.mark.parametrize(("group", "left"), [("global", 4), ("orphans", 1), ("project:p1", 2), ("project:p2", 0)])
+def test_the_end_of_a_guard_counts_those_of_its_group_without_a_walk_over_all_records(scene, group, left, monkeypatch):
+    scene.happens(EventType.REGISTERED, "o9")
+    scene.goes_down("g", "p1", "o1", "o9")
+    scene.happens(EventType.HEALTH_CHANGED, "o2", health=Health.SUSPECT)
+    monkeypatch.setattr(scene.replica, "records", Unwalked(scene.replica.records))
+    guard(scene, EventType.GUARD_RELEASED, group)
+    assert scene.told[-1].evidence.get("left_down", 0) == left
+
+
+def test_the_alert_of_a_global_looks_only_at_what_is_down(scene, monkeypatch):
+    scene.goes_down("g", "o1")
+    monkeypatch.setattr(scene.replica, "records", Unwalked(scene.replica.records))
+    monkeypatch.setattr(scene.replica, "descendants", None)
+    scene.passes()
+    assert scene.told[-1].evidence["descendants_down"] == 1
 
 
 @pytest.mark.parametrize(

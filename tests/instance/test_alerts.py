@@ -12,12 +12,14 @@ from hopper import Settings
 from hopper.instance.monitor import Monitor
 from hopper.instance.outbox import Outbox
 from hopper.model.alert import Alert, AlertKind, AlertPosition, AlertStatus
+from hopper.model.event import Event
 from hopper.model.health import Health
 from hopper.model.scope import Scope
-from hopper.model.state import Verb
+from hopper.model.state import State, Verb
 from hopper.model.webhook import signature
 from hopper.store.alerting import AlertStore
 from hopper.store.instances import InstanceStore
+from hopper.store.log import ChangeLog
 from instance.lapses import TTL_MS, leading, registered
 from receiver import Receiver
 from servers import free_port
@@ -110,6 +112,23 @@ async def test_a_death_and_its_end_are_told_with_what_a_reader_wants_to_know(set
     assert last.delivery == f"{epoch}-{up.revision}-down-resolved"
     assert first.headers["hopper-signature"] == signature("the key", first.headers["hopper-timestamp"], first.body)
     assert (last.document["reason"], last.document["at_ms"]) == ("heartbeat", up.at_ms)
+
+
+async def test_the_death_of_one_that_is_restarted_is_told_and_over_when_it_is_registered_again(
+    settings, store, story, receiver
+):
+    async with alerting(settings.model_copy(update={"guard_settle_s": 0.5}), store):
+        await registered(store, "web", restart={"mode": "on-failure"})
+        await story.until("web", Health.DOWN)
+        await arrive(receiver, "down firing web")
+        await wait_until(lambda: _is_failed(store, "web"))
+        await store.register(spec("project", "web", ttl_ms=60_000))
+        await arrive(receiver, "down firing web", "down resolved web")
+
+
+async def _is_failed(store: InstanceStore, id: str) -> bool:
+    record = await store.read(id)
+    return record is not None and record.state is State.FAILED
 
 
 async def test_a_failure_is_told_and_a_proper_end_is_not(settings, store, receiver):
@@ -250,6 +269,30 @@ async def test_where_the_log_cannot_tell_it_begins_at_now_and_ends_what_is_over(
         await store.register(spec("project", "web", ttl_ms=60_000))
         await store.transition("web", Verb.FAIL)
         await arrive(receiver, "down resolved gone", "failed firing web")
+
+
+async def test_a_long_log_is_read_a_hundred_events_at_a_time_and_all_of_it_is_told(
+    settings, store, receiver, monkeypatch
+):
+    epoch = (await store.position()).epoch
+    for number in range(85):
+        await store.register(spec("project", f"web-{number}", ttl_ms=60_000))
+        await store.transition(f"web-{number}", Verb.FAIL)
+        await store.transition(f"web-{number}", Verb.START)
+    await store.client.set(store.keys.alerts, AlertPosition(epoch=epoch, revision=0).to_json())
+    sizes: list[int] = []
+    between = ChangeLog.between
+
+    async def counted(log: ChangeLog, first: int, last: int) -> list[Event]:
+        events = await between(log, first, last)
+        sizes.append(len(events))
+        return events
+
+    monkeypatch.setattr(ChangeLog, "between", counted)
+    async with alerting(settings, store):
+        await arrive(receiver, *(f"failed firing web-{number}" for number in range(85)))
+    assert sum(sizes) >= 255
+    assert max(sizes) == 100
 
 
 async def test_a_position_that_somebody_spoiled_is_replaced(settings, store, receiver):

@@ -1,5 +1,11 @@
 """One active check, against real servers."""
 
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
 import pytest
 
 from hopper.instance.checker import Checker
@@ -88,3 +94,43 @@ async def test_a_host_that_cannot_be_found_is_no_answer_whatever_its_name(kind, 
 async def test_a_connection_is_enough_for_tcp():
     async with responding(status=None) as server, Checker() as checker:
         assert (await checker.check(Target("127.0.0.1", server.port), timeout_s=LIMIT_S)).passed
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"], ids=["no file", "rubbish"])
+async def test_without_authorities_https_fails_with_a_sentence_and_is_no_silence_and_the_rest_works(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "authorities.pem"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    async with responding() as server, Checker() as checker:
+        assert (await checker.check(http(server.port), timeout_s=LIMIT_S)).passed
+        port = free_port()
+        target = Target("127.0.0.1", port, f"https://127.0.0.1:{port}/")
+        finding = await checker.check(target, timeout_s=LIMIT_S)
+        assert (finding.passed, finding.answered) == (False, True)
+        assert finding.detail.startswith("the monitor cannot read its TLS authorities (SSL_CERT_FILE")
+        monkeypatch.delenv("SSL_CERT_FILE")
+        finding = await checker.check(target, timeout_s=LIMIT_S)
+        assert (finding.passed, finding.answered) == (False, False)
+
+
+async def test_authorities_are_read_once_beside_the_loop_and_only_for_https(monkeypatch):
+    threads: list[threading.Thread] = []
+    original = httpx.create_ssl_context
+
+    def read(*args: Any, **values: Any) -> Any:
+        if not args and "verify" not in values:
+            threads.append(threading.current_thread())
+        return original(*args, **values)
+
+    monkeypatch.setattr(httpx, "create_ssl_context", read)
+    async with responding() as server, Checker() as checker:
+        await checker.check(http(server.port), timeout_s=LIMIT_S)
+        assert threads == []
+        port = free_port()
+        target = Target("127.0.0.1", port, f"https://127.0.0.1:{port}/")
+        await asyncio.gather(*(checker.check(target, timeout_s=LIMIT_S) for _ in range(3)))
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import tenacity
 
@@ -229,3 +232,42 @@ async def test_a_receiver_may_have_an_ipv6_address(fake_settings):
     async with Receiver("::1") as receiver, posting(fake_settings, webhook_allow=("[::1]",)) as webhook:
         await webhook.send(receiver.url, {}, "d")
     assert len(receiver.deliveries) == 1
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"], ids=["no file", "rubbish"])
+async def test_without_authorities_https_fails_for_now_and_http_works(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_settings, receiver
+):
+    file = tmp_path / "authorities.pem"
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    async with posting(fake_settings, webhook_retries=0) as webhook:
+        await webhook.send(receiver.url, {}, "d", allow_listed=False)
+        with pytest.raises(WebhookFailed, match=r"TLS authorities \(SSL_CERT_FILE, SSL_CERT_DIR\)") as failed:
+            await webhook.send("https://127.0.0.1/", {}, "e", allow_listed=False)
+    assert failed.value.passing
+    assert [got.delivery for got in receiver.deliveries] == ["d"]
+
+
+async def test_authorities_are_read_once_beside_the_loop_and_only_for_https(fake_settings, receiver, monkeypatch):
+    threads: list[threading.Thread] = []
+    original = httpx.create_ssl_context
+
+    def read(*args: Any, **values: Any) -> Any:
+        threads.append(threading.current_thread())
+        return original(*args, **values)
+
+    monkeypatch.setattr(hopper.instance.webhook.httpx, "create_ssl_context", read)
+    async with posting(fake_settings, webhook_retries=0) as webhook:
+        await webhook.send(receiver.url, {}, "d", allow_listed=False)
+        assert threads == []
+        url = f"https://127.0.0.1:{free_port()}/"
+        sent = (webhook.send(url, {}, "e", allow_listed=False) for _ in range(3))
+        ends = await asyncio.gather(*sent, return_exceptions=True)
+    assert all(isinstance(end, WebhookFailed) and "could not be reached" in str(end) for end in ends)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

@@ -1,11 +1,12 @@
 """Alarms: which events become alerts. It does no I/O; seconds are of a monotonic clock.
 
 One condition is told once. An instance that is down is told of after `guard_settle_s`, if it is down then, by nobody
-else's alert: not where one above it is down too, nor where its group is or was guarded, nor in maintenance.
+else's alert: not where one above it is down too, nor where its group is or was guarded, nor in maintenance. The claim
+of a restart, by which it is `failed`, does not end its death: that is over when it lives again or is gone.
 """
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -16,6 +17,7 @@ from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
+from hopper.model.selector import Selector
 from hopper.model.state import State
 
 __all__ = ["Alarms"]
@@ -25,6 +27,11 @@ _LEADERSHIP = "leadership"
 
 _RANK = {Scope.GLOBAL: 0, Scope.PROJECT: 1, Scope.ORCHESTRATION: 2}
 _LOST = frozenset({Health.DOWN, Health.SUSPECT})
+_CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
+"""What becomes of one that is down and has a restart policy: it is `failed` from then on."""
+
+_REMEMBERED_MS = 3_600_000
+"""How long a release is remembered, at least: those that lapsed before it are judged right after it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +58,7 @@ class Alarms:
         self._settle_s = settle_s
         self._guards = set(guards)
         self._released: dict[str, int] = {}
+        self._at_ms = 0
         self._downs: dict[str, _Down] = {}
         self._due: list[tuple[float, int, str, _Down]] = []
         self._order = count()
@@ -69,6 +77,7 @@ class Alarms:
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts that an event leads to at once. The replica may be newer than the event."""
+        self._heed_clock(event.at_ms)
         match event.type:
             case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
                 return self._hold(event)
@@ -79,11 +88,14 @@ class Alarms:
             return []
         alerts: list[Alert] = []
         gone = event.type is EventType.DEREGISTERED
-        if gone or record.health not in _LOST:
+        ended = event.type is EventType.STATE_CHANGED or not self._is_dead(record)
+        if gone or (record.health not in _LOST and ended):
             alerts += self._over(event, record, replica, now_s, gone=gone)
+        elif event.type in _CLAIMS and event.previous.get("health") == Health.DOWN:
+            self._claimed(record, event)
         elif record.health is Health.DOWN and "health" in event.previous:
             self._judged(record, event, now_s)
-        elif record.health is Health.DOWN and "maintenance" in event.previous:
+        elif record.health is not Health.SUSPECT and "maintenance" in event.previous:
             self._look_again(record, event.revision, now_s)
         if gone or not record.flapping:
             self.told.pop(f"{AlertKind.FAILED}:{record.id}", None)
@@ -92,6 +104,12 @@ class Alarms:
         if event.type is EventType.RESTART_EXHAUSTED and record.maintenance is None:
             alerts.append(_alert(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
         return alerts
+
+    def _heed_clock(self, at_ms: int) -> None:
+        """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
+        if at_ms < self._at_ms:
+            self._released = {group: ms for group, ms in self._released.items() if ms <= at_ms}
+        self._at_ms = at_ms
 
     def _hold(self, event: Event) -> list[Alert]:
         if event.evidence.get("reason", event.reason) == _LEADERSHIP:
@@ -105,9 +123,9 @@ class Alarms:
             self._guards.add(group)
             return [_alert(AlertKind.GUARD, AlertStatus.FIRING, event, None)]
         self._guards.discard(group)
+        self._released = {group: ms for group, ms in self._released.items() if event.at_ms - ms < _REMEMBERED_MS}
         self._released[group] = event.at_ms
-        lost = replica.count("health", Health.DOWN) + replica.count("health", Health.SUSPECT)
-        left = sum(_is_in(group, record) for record in _of_health(replica, _LOST)) if lost else 0
+        left = sum(_count_in(group, health, replica) for health in _LOST)
         evidence = {"left_down": left} if left else {}
         return [_alert(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=evidence)]
 
@@ -122,16 +140,34 @@ class Alarms:
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
         self._downs.pop(record.id, None)
-        if gone or event.previous.get("health") == Health.DOWN:
-            for below in replica.descendants(record.id):
-                if below.health is Health.DOWN:
-                    self._look_again(below, event.revision, now_s)
+        if gone or event.previous.get("health") == Health.DOWN or event.previous.get("state") == State.FAILED:
+            for below in self._dead_below(record, replica):
+                self._look_again(below, event.revision, now_s)
         key = f"{AlertKind.DOWN}:{record.id}"
         if self.told.get(key, event.revision) >= event.revision or (record.flapping and record.monitored and not gone):
             return []
         del self.told[key]
         why = "it was deregistered" if gone else f"it is {record.state} and {record.health}"
         return [_alert(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
+
+    def _is_dead(self, record: Record) -> bool:
+        """Whether it is down, or was until a restart was claimed: one that fails by itself is forgotten as it does."""
+        if record.state is not State.FAILED:
+            return record.health is Health.DOWN
+        down = self._downs.get(record.id)
+        return f"{AlertKind.DOWN}:{record.id}" in self.told or (
+            down is not None and down.incarnation == record.incarnation
+        )
+
+    def _dead_below(self, record: Record, replica: Replica) -> list[Record]:
+        """Those below an instance that are dead. Looks only at what is down or failed, since all may be far more."""
+        parent = None if record.scope is Scope.GLOBAL else record.id
+        found = replica.select(Selector(health=frozenset({Health.DOWN}), parent=parent))
+        failed = replica.select(Selector(state=frozenset({State.FAILED}), parent=parent))
+        found += [one for one in failed if self._is_dead(one)]
+        if parent is not None:
+            return found
+        return [one for one in found if any(above.id == record.id for above in replica.ancestors(one.id))]
 
     # -- what waits ------------------------------------------------------------------------------------------------
 
@@ -147,6 +183,12 @@ class Alarms:
         )
         self._downs[record.id] = down
         self._wait(record.id, down, now_s + self._settle_s)
+
+    def _claimed(self, record: Record, event: Event) -> None:
+        """It died, and its restart is claimed or will not be: what waits to be told of it says so."""
+        down = self._downs.get(record.id)
+        if down is not None and down.incarnation == record.incarnation:
+            down.evidence = {**down.evidence, "restart": _CLAIMS[event.type]}
 
     def _look_again(self, record: Record, origin: int, now_s: float) -> None:
         """Look at an instance that was down before, since what kept it from being told is over."""
@@ -176,7 +218,7 @@ class Alarms:
             if self._downs.get(id) is not down or down.due_s != due_s:
                 continue
             record = replica.records.get(id)
-            if record is None or record.health is not Health.DOWN or record.incarnation != down.incarnation:
+            if record is None or not self._is_dead(record) or record.incarnation != down.incarnation:
                 del self._downs[id]
                 continue
             ripe.append((_RANK[record.scope], order, record, down))
@@ -189,7 +231,7 @@ class Alarms:
         if key in self.told or record.maintenance is not None or self._is_guarded(record, down):
             return None
         for above in replica.ancestors(record.id):
-            if above.health not in _LOST:
+            if above.health not in _LOST and not self._is_dead(above):
                 continue
             if f"{AlertKind.DOWN}:{above.id}" in self.told:
                 return None
@@ -198,7 +240,7 @@ class Alarms:
                 self._wait(record.id, down, waits.due_s)
                 return None
         self.told[key] = down.revision
-        below = sum(child.health is Health.DOWN for child in replica.descendants(record.id))
+        below = len(self._dead_below(record, replica))
         evidence = dict(down.evidence) | ({"descendants_down": below} if below else {})
         return Alert(
             kind=AlertKind.DOWN,
@@ -228,7 +270,8 @@ class Alarms:
         for key, revision in list(self.told.items()):
             kind, _, id = key.partition(":")
             record = replica.records.get(id)
-            if record is not None and record.health in _LOST and kind == AlertKind.DOWN:
+            dead = record is not None and (record.health in _LOST or record.state is State.FAILED)
+            if dead and kind == AlertKind.DOWN:
                 continue
             del self.told[key]
             if kind == AlertKind.DOWN:
@@ -257,8 +300,14 @@ def _is_in(group: str, record: Record) -> bool:
     return record.is_orphan == (group == "orphans")
 
 
-def _of_health(replica: Replica, healths: Collection[Health]) -> Iterator[Record]:
-    return (record for record in replica.records.values() if record.health in healths)
+def _count_in(group: str, health: Health, replica: Replica) -> int:
+    """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
+    if group.startswith("project:"):
+        wanted = frozenset({health})
+        project = group.removeprefix("project:")
+        return len(replica.select(Selector(health=wanted, parent=project, scope=frozenset({Scope.ORCHESTRATION}))))
+    orphans = len(replica.select(Selector(health=frozenset({health}), orphan=True)))
+    return orphans if group == "orphans" else replica.count("health", health) - orphans
 
 
 def _alert(

@@ -30,6 +30,9 @@ _SAVE_S = 1.0
 
 _PAUSE_S = 1.0
 
+_BATCH = 100
+"""Events read and decoded at a stretch, since the pulses of the monitor wait meanwhile."""
+
 
 class Alerts(Duty):
     """Follows the log from where the leader before it has come to, and sends what is to be told to `alert_webhook`.
@@ -117,14 +120,15 @@ class Alerts(Duty):
         if self._anew or self._epoch != self._view.epoch:
             await self._begin(outbox)
         while self._revision < self._view.revision:
-            events = await self._log.between(self._revision + 1, self._view.revision)
+            last = min(self._view.revision, self._revision + _BATCH)
+            events = await self._log.between(self._revision + 1, last)
             if not events or events[0].revision != self._revision + 1:
                 self._skip(outbox, "the log no longer reaches back to where the alerts were")
                 break
             for event in events:
                 self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
                 self._revision = event.revision
-            await asyncio.sleep(_GATHER_S)
+                await asyncio.sleep(0)
         if self._view.complete:
             self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
         await self._note(outbox)

@@ -35,27 +35,40 @@ class Finding:
 class Checker:
     """Checks targets, each with a connection of its own. An async context manager.
 
+    TLS authorities are read at the first https check. Where they cannot be, https checks fail as if they were answered:
+    it is the monitor that lacks something, and nobody may be judged down for that.
+
     HTTP passes with a status of 200 to 399; redirects are not followed, no proxy is asked, and no body is read.
     """
 
-    _client: httpx.AsyncClient
+    def __init__(self) -> None:
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        # Authorities are read in a thread: meanwhile the pulses of the monitor go on.
-        self._client = httpx.AsyncClient(
-            verify=await asyncio.to_thread(httpx.create_ssl_context),
-            follow_redirects=False,
-            trust_env=False,
-            timeout=_LONGEST_S,
-            headers=_HEADERS,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
+
+    async def _opened(self, url: str) -> httpx.AsyncClient:
+        """The client for a scheme. Raises `_Unequipped` where the authorities for https cannot be read."""
+        scheme = url.partition(":")[0].lower()
+        async with self._opening:
+            if scheme not in self._clients:
+                self._clients[scheme] = httpx.AsyncClient(
+                    verify=await _authorities(scheme),
+                    follow_redirects=False,
+                    trust_env=False,
+                    timeout=_LONGEST_S,
+                    headers=_HEADERS,
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                )
+            return self._clients[scheme]
 
     async def check(self, target: Target, *, timeout_s: float) -> Finding:
         """One check; never raises for what the other side does, and takes no longer than `timeout_s`."""
@@ -68,9 +81,13 @@ class Checker:
                     await _connect(target)
                     passed = answered = True
                 else:
-                    async with self._client.stream("GET", target.url) as response:
+                    client = await self._opened(target.url)
+                    began = time.monotonic()
+                    async with client.stream("GET", target.url) as response:
                         answered, passed = True, response.status_code in _GOOD
                         detail = "" if passed else f"status {response.status_code}"
+        except _Unequipped as error:
+            answered, detail = True, str(error)
         except TimeoutError:
             if not answered:
                 detail = f"no answer within {timeout_s:g} s"
@@ -81,6 +98,22 @@ class Checker:
             answered = _is_tls(error)
             detail = str(error) or type(error).__name__
         return Finding(passed, answered, round((time.monotonic() - began) * 1000, 3), detail[:200])
+
+
+class _Unequipped(Exception):
+    """This monitor cannot check by https at all, which says nothing of the other side."""
+
+
+async def _authorities(scheme: str) -> ssl.SSLContext:
+    """What a client verifies by, read in a thread: meanwhile the pulses of the monitor go on. Plain http needs none."""
+    if scheme != "https":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return await asyncio.to_thread(httpx.create_ssl_context)
+    except OSError as error:  # ssl.SSLError too
+        raise _Unequipped(
+            f"the monitor cannot read its TLS authorities (SSL_CERT_FILE, SSL_CERT_DIR): {error}"
+        ) from None
 
 
 async def _connect(target: Target) -> None:

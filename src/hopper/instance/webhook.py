@@ -1,6 +1,7 @@
 """Webhooks: JSON documents sent to other programs by POST, signed, repeated, and only where they may go."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +32,14 @@ class Webhook:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: httpx.AsyncClient | None = None
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._opening = asyncio.Lock()
         self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
             await client.aclose()
 
     async def send(self, url: str, document: Mapping[str, Any], delivery: str, allow_listed: bool = True) -> None:
@@ -79,9 +81,10 @@ class Webhook:
     async def _attempt(self, url: str, target: Target, body: bytes, delivery: str) -> None:
         """Send it once. Raises `WebhookFailed`, which says whether it may succeed later."""
         limit_s = self._settings.webhook_timeout_s
+        client = await self._opened(target)
         try:
             async with asyncio.timeout(limit_s):
-                status, said = await self._post(url, body, delivery)
+                status, said = await self._post(client, url, body, delivery)
         except TimeoutError:
             raise WebhookFailed(f"the webhook {target} did not answer within {limit_s:g} s", passing=True) from None
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
@@ -94,9 +97,9 @@ class Webhook:
             passing = status >= 500 or status in _AGAIN
             raise WebhookFailed(f"the webhook {target} answered {status}{words}", passing=passing)
 
-    async def _post(self, url: str, body: bytes, delivery: str) -> tuple[int, str]:
+    async def _post(self, client: httpx.AsyncClient, url: str, body: bytes, delivery: str) -> tuple[int, str]:
         """The status of the answer, and where it is none of success how its body begins. Reads no more than 4 KiB."""
-        async with self._opened().stream("POST", url, content=body, headers=self._headers(body, delivery)) as answer:
+        async with client.stream("POST", url, content=body, headers=self._headers(body, delivery)) as answer:
             begun = bytearray()
             async for part in answer.aiter_raw():
                 begun += part
@@ -116,16 +119,33 @@ class Webhook:
             headers["Hopper-Signature"] = signature(self._settings.webhook_secret, timestamp, body)
         return headers
 
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            # The certificates of the environment (SSL_CERT_FILE) are heeded, its proxies are not.
-            self._client = httpx.AsyncClient(
-                verify=httpx.create_ssl_context(trust_env=True),
-                trust_env=False,
-                follow_redirects=False,
-                timeout=self._settings.webhook_timeout_s,
-            )
-        return self._client
+    async def _opened(self, target: Target) -> httpx.AsyncClient:
+        """The client for a scheme. Raises `WebhookFailed` where the authorities for https cannot be read."""
+        async with self._opening:
+            if target.scheme not in self._clients:
+                self._clients[target.scheme] = httpx.AsyncClient(
+                    verify=await self._authorities(target),
+                    trust_env=False,
+                    follow_redirects=False,
+                    timeout=self._settings.webhook_timeout_s,
+                )
+            return self._clients[target.scheme]
+
+    async def _authorities(self, target: Target) -> ssl.SSLContext:
+        """The certificates of the environment (SSL_CERT_FILE) are heeded, its proxies are not. Plain http needs none.
+
+        They are read in a thread: meanwhile the pulses of the monitor go on.
+        """
+        if target.scheme != "https":
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            return await asyncio.to_thread(httpx.create_ssl_context)
+        except OSError as error:  # ssl.SSLError too
+            raise WebhookFailed(
+                f"the webhook {target} cannot be called: the TLS authorities (SSL_CERT_FILE, SSL_CERT_DIR) cannot be "
+                f"read: {error}",
+                passing=True,
+            ) from None
 
 
 def _is_passing(error: BaseException) -> bool:

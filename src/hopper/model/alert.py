@@ -12,6 +12,8 @@ from hopper.model.story import moment
 
 __all__ = ["Alert", "AlertKind", "AlertPosition", "AlertStatus", "describe"]
 
+_RESTARTS = {"claimed": "; its restart is claimed", "exhausted": "; it is not restarted any more"}
+
 
 class AlertKind(StrEnum):
     """What an alert is about."""
@@ -140,6 +142,7 @@ def describe(
     below = evidence.get("descendants_down", 0)
     if below:
         sentence += f"; {below} below it {'is' if below == 1 else 'are'} down too"
+    sentence += _RESTARTS.get(evidence.get("restart", ""), "")
     return f"{sentence}; it is flapping" if record is not None and record.flapping else sentence
 
 
