@@ -232,6 +232,23 @@ async def test_the_first_check_waits_for_no_interval(monitor, store):
         await wait_until(lambda: is_vouched_for(store))
 
 
+async def test_one_that_registers_before_a_new_leader_has_looked_waits_neither(monitor, store, monkeypatch):
+    """The spread of all others is as wide as it can be."""
+    monkeypatch.setattr("random.uniform", lambda _, most: most)
+    async with responding() as server:
+        await register(store, server.url, {**HTTP, "interval_s": 30}, "old", ttl_ms=60_000)
+        await wait_until(lambda: server.paths)
+        checking = checking_of(monitor)
+        settle = checking._settle
+        monkeypatch.setattr(checking, "_settle", lambda *_: None)
+        checking.begin()
+        await register(store, server.url, {**HTTP, "interval_s": 30}, ttl_ms=60_000)
+        await wait_until(lambda: "web" in checking._changed)
+        monkeypatch.setattr(checking, "_settle", settle)
+        await wait_until(lambda: is_vouched_for(store))
+        assert "old" in checking._running
+
+
 async def test_a_check_begins_with_the_registration_and_ends_with_the_instance(monitor, store):
     running = checking_of(monitor)._running
     async with responding() as server:

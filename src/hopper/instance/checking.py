@@ -101,7 +101,7 @@ class Checking(Duty):
         self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
-        """Check everybody, spread over half of what each one's TTL leaves."""
+        """Check everybody, spread over half of what each one's TTL leaves; who changes meanwhile at once."""
         self._anew = True
         self._wake.set()
 
@@ -138,10 +138,12 @@ class Checking(Duty):
         """Begin, change and end checks as the records say now."""
         anew, self._anew = self._anew, False
         changed, self._changed = self._changed, {}
-        records = self._view.replica.records
+        records, spread = self._view.replica.records, frozenset[str]()
         if anew:
             self._stop_all()
-            changed = dict.fromkeys(record.id for record in records.values() if record.check is not None)
+            everybody = dict.fromkeys(record.id for record in records.values() if record.check is not None)
+            spread = frozenset(everybody.keys() - changed.keys())
+            changed |= everybody
         for id in changed:
             record = records.get(id)
             subject = self._subject(record)
@@ -153,7 +155,7 @@ class Checking(Duty):
                 if subject is None and record is not None and record.monitored:
                     self._report(id, Health.HEALTHY, {"check": None})
             if subject is not None:
-                delay_s = random.uniform(0, subject.slack_s / 2) if anew else 0.0
+                delay_s = random.uniform(0, subject.slack_s / 2) if id in spread else 0.0
                 task = tasks.create_task(self._keep_checking(checker, subject, delay_s), name=f"check {id}")
                 self._running[id] = subject, task
 
