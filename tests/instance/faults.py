@@ -24,7 +24,7 @@ from run_monitor import MonitorProcess
 from servers import RedisServer
 from waiting import wait_until
 
-__all__ = ["BEFORE", "DURING", "FAULTS", "Stage", "events_of", "played"]
+__all__ = ["BEFORE", "DURING", "FAULTS", "LIMIT_MS", "Stage", "events_of", "played"]
 
 COUNT = 300
 TTL_MS = 3_000 if LONG else 2_000
@@ -51,11 +51,6 @@ class Stage:
     began_ms: float = 0.0
     ended_ms: float = 0.0
     events: list[Event] = field(default_factory=list)
-
-    @property
-    def limit_ms(self) -> int:
-        """How long after this fault the dead may pass for alive: a failover may cost the leader its lease besides."""
-        return LIMIT_MS if self.replica is None else LIMIT_MS + self.settings.lease_ms
 
     def local_ms(self, redis_ms: float) -> float:
         """A time of Redis' clock, which a fault may have moved by an hour, as it was here."""
@@ -225,7 +220,7 @@ async def played(directory: Path, *, which: str, fault: str) -> Stage:
         stage.began_ms = time.time() * 1000
         await bring_about(stage)
         stage.ended_ms = time.time() * 1000
-        await asyncio.sleep(stage.limit_ms / 1000 + 0.5)
+        await asyncio.sleep(LIMIT_MS / 1000 + 0.5)
         await wait_until(lambda: no_holds(stage.store))
         stage.events = await events_of(stage.settings)
         assert all(monitor.lives for monitor in stage.monitors if monitor._process is not None)

@@ -20,7 +20,7 @@ from hopper.model.event import EventType
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.store.instances import InstanceStore
-from instance.faults import BEFORE, DURING, FAULTS, Stage, events_of, played
+from instance.faults import BEFORE, DURING, FAULTS, LIMIT_MS, Stage, events_of, played
 from run_monitor import MonitorProcess
 from servers import RedisServer, installed
 from waiting import wait_until
@@ -52,7 +52,7 @@ def test_who_really_stopped_is_down_within_two_ttls_of_the_end_when(fault, outco
     down = stage.down()
     assert {BEFORE, DURING} <= set(down)
     late = {id: down[id] - stage.ended_ms for id in stage.stopped}
-    assert max(late.values()) < stage.limit_ms, late
+    assert max(late.values()) < LIMIT_MS, late
 
 
 @pytest.mark.parametrize("fault", FAULTS)
