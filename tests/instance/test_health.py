@@ -147,7 +147,7 @@ async def test_a_heartbeat_that_would_outlive_its_instance_is_cut_to_one_ttl(mon
     deadline_ms = await registered(store)
     await client.set(store.keys.heartbeat("web"), "{}", px=px)
     event = await story.until("web", Health.DOWN)
-    assert TTL_MS - 50 <= event.at_ms - deadline_ms < TTL_MS + PROMPT_MS
+    assert TTL_MS <= event.at_ms - deadline_ms < TTL_MS + PROMPT_MS
 
 
 async def test_a_heartbeat_of_several_ttls_is_believed(monitor, store, story):
@@ -163,7 +163,7 @@ async def test_a_heartbeat_that_somebody_deletes_is_noticed_at_the_deadline_that
     deadline_ms = await registered(store)
     await client.delete(store.keys.heartbeat("web"))
     event = await story.until("web", Health.DOWN)
-    assert -50 <= event.at_ms - deadline_ms < PROMPT_MS
+    assert 0 <= event.at_ms - deadline_ms < PROMPT_MS
 
 
 async def test_a_heartbeat_of_a_shorter_ttl_is_missed_no_later_than_at_the_deadline_that_was_known(
