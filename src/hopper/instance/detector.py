@@ -104,7 +104,7 @@ class FailureDetector:
         watch = self._take(record)
         now_ms = local_ms()
         if begun and not event.resync:
-            watch.deadline_ms = min(self.pulse.clock.local_ms(event.at_ms), now_ms) + record.ttl_ms
+            watch.deadline_ms = min(self.pulse.clock.latest_local_ms(event.at_ms), now_ms) + record.ttl_ms
             self._schedule_deadline(watch)
         elif begun or event.resync or (watch.state is State.STOPPING and not watch.alive):
             self.fleet.wheel.schedule(watch, now_ms)

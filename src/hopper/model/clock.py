@@ -27,6 +27,7 @@ class RedisClock:
 
     def __init__(self, *, samples: int = 40, jump_ms: float = 500.0) -> None:
         self._offsets: deque[float] = deque(maxlen=samples)
+        self._floors: deque[float] = deque(maxlen=samples)
         self._jump_ms = jump_ms
 
     @property
@@ -47,22 +48,34 @@ class RedisClock:
         """The local time at which Redis' clock shows `redis_ms`."""
         return redis_ms - self.offset_ms
 
+    def latest_local_ms(self, redis_ms: float) -> float:
+        """The latest local time at which Redis' clock can have shown `redis_ms`: it answered before the answer came."""
+        return redis_ms - max(self._floors, default=0.0)
+
     def observe(self, *, sent_ms: float, received_ms: float, redis_ms: float) -> Beat:
         """Take in one pulse. A delay longer than its own round trip, or below zero, is a clock that jumped.
 
         A jump of less than `jump_ms` is taken over without a word: nobody's TTL was cut short by much.
         """
-        offset = redis_ms - sent_ms
+        offset, floor = redis_ms - sent_ms, redis_ms - received_ms
         if not self._offsets:
-            self._offsets.append(offset)
+            self._note(offset, floor)
             return Beat(delay_ms=0.0)
         delay_ms = offset - self.offset_ms
         if delay_ms < -self._jump_ms or delay_ms > received_ms - sent_ms + self._jump_ms:
-            self._offsets.clear()
-            self._offsets.append(offset)
+            self._forget()
+            self._note(offset, floor)
             return Beat(delay_ms=0.0, moved_ms=delay_ms)
         if delay_ms > received_ms - sent_ms + _ROUNDING_MS:
-            self._offsets.clear()
+            self._forget()
             delay_ms = 0.0
-        self._offsets.append(offset)
+        self._note(offset, floor)
         return Beat(delay_ms=max(0.0, delay_ms))
+
+    def _note(self, offset: float, floor: float) -> None:
+        self._offsets.append(offset)
+        self._floors.append(floor)
+
+    def _forget(self) -> None:
+        self._offsets.clear()
+        self._floors.clear()
