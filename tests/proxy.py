@@ -1,11 +1,17 @@
-"""A TCP proxy before Redis that loses what a test wants lost: a reply after the write, or the request itself."""
+"""A TCP proxy before Redis that loses what a test wants lost: a reply after the write, or the request itself.
+
+Run as a program this file is a proxy for many clients, in a process of its own, so that no test starves it;
+`ProxyProcess` starts it.
+"""
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "ProxyProcess"]
 
 _COMMAND = (b"EVALSHA", b"EVAL\r\n")
 _CHUNK = 65536
@@ -124,3 +130,58 @@ class Proxy:
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
+
+
+class ProxyProcess:
+    """A proxy in a process of its own; a context manager. `url` is what a client uses."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def retarget(self, port: int) -> None:
+        """Forward to another server from now on; connections to the old one have been cut when this returns."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{port}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == f"to {port}\n"
+
+    def __enter__(self) -> Self:
+        process = self._process = subprocess.Popen(
+            [sys.executable, __file__, str(self._target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        self.url = process.stdout.readline().strip()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process, self._process = self._process, None
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin, process.stdout:
+            pass
+        process.wait(10)
+
+
+def _answer(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def main(port: int) -> None:
+    """Forward until the standard input ends; each line of it is the port of another server."""
+    async with Proxy(port) as proxy:
+        _answer(proxy.url)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            proxy.retarget(int(line))
+            _answer(f"to {int(line)}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))

@@ -19,7 +19,7 @@ from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
-from proxy import Proxy
+from proxy import ProxyProcess
 from run_monitor import MonitorProcess
 from servers import RedisServer
 from waiting import wait_until
@@ -46,7 +46,7 @@ class Stage:
     fleet: BeatingFleet
     store: InstanceStore
     stopped: dict[str, float] = field(default_factory=dict)
-    front: Proxy | None = None
+    front: ProxyProcess | None = None
     replica: RedisServer | None = None
     began_ms: float = 0.0
     ended_ms: float = 0.0
@@ -71,6 +71,15 @@ class Stage:
 
     def of_type(self, kind: EventType) -> list[Event]:
         return [event for event in self.events if event.type is kind]
+
+    def story(self) -> str:
+        """What the log tells from the fault on, a line each; what was judged, held or guarded, and when after it."""
+        told = [event for event in self.events if self.local_ms(event.at_ms) >= self.began_ms]
+        return "\n".join(
+            f"{self.local_ms(event.at_ms) - self.ended_ms:+.0f} ms {event.type.value} {event.id} {event.reason}"
+            f" {event.evidence}"
+            for event in told[:100]
+        )
 
 
 async def stall(stage: Stage, seconds: float, *, meanwhile: Callable[[], object] = lambda: None) -> None:
@@ -190,7 +199,7 @@ async def staged(directory: Path, *, which: str, fault: str) -> AsyncIterator[St
             with replica.connect() as direct:
                 direct.replicaof("127.0.0.1", str(server.port))
                 await wait_until(lambda: direct.info("replication")["master_link_status"] == "up")
-            front = await stack.enter_async_context(Proxy(server.port))
+            front = stack.enter_context(ProxyProcess(server.port))
             url = front.url
         settings = Settings(redis_url=url, data_dir=directory, port=0)
         store = await stack.enter_async_context(contextlib.aclosing(InstanceStore(settings)))

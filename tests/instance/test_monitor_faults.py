@@ -43,16 +43,16 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize("fault", FAULTS)
 def test_nobody_who_tries_to_heartbeat_goes_down_when(fault, outcomes):
     stage = outcomes[fault]
-    assert set(stage.down()) - set(stage.stopped) == set()
+    assert set(stage.down()) - set(stage.stopped) == set(), stage.story()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_who_really_stopped_is_down_within_two_ttls_of_the_end_when(fault, outcomes):
     stage = outcomes[fault]
     down = stage.down()
-    assert {BEFORE, DURING} <= set(down)
+    assert {BEFORE, DURING} <= set(down), stage.story()
     late = {id: down[id] - stage.ended_ms for id in stage.stopped}
-    assert max(late.values()) < LIMIT_MS, late
+    assert max(late.values()) < LIMIT_MS, stage.story()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
