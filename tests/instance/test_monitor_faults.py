@@ -62,6 +62,7 @@ def test_the_hold_is_in_the_log_from_its_start_to_its_end_and_none_stays_when(fa
     assert [event.evidence for event in started] == [event.evidence for event in ended]
     since_ms = [stage.local_ms(event.evidence["since_ms"]) for event in started]
     assert any(stage.began_ms - 1_000 < since < stage.ended_ms for since in since_ms)
+    assert stage.holds == {}, stage.story()
 
 
 # -- prompt in every case ----------------------------------------------------------------------------------------------
