@@ -147,7 +147,8 @@ async def promote_the_replica(stage: Stage) -> None:
 def move_the_clock(by_ms: int) -> Callable[[Stage], Awaitable[None]]:
     async def move(stage: Stage) -> None:
         await asyncio.sleep(2 * SCALE)
-        _clock_file(stage.server.data_dir.parent).write_bytes(struct.pack("q", by_ms))
+        with _clock_file(stage.server.data_dir.parent).open("r+b") as clock:  # cut to nothing it would kill its reader
+            clock.write(struct.pack("q", by_ms))
         await asyncio.sleep(2 * SCALE)
         stage.silence(DURING)
 
