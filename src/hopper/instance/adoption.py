@@ -1,16 +1,13 @@
 """Adoption: the leading monitor links an orphan as soon as the parent of its wish is there."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import structlog
-
 from hopper.errors import HopperError
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.parents import matched
 from hopper.instance.relationships import Relationships
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -80,14 +77,12 @@ class Adoption(Duty):
 
     name = "adoption"
 
-    def __init__(self, view: RegistryView, relationships: Relationships, *, leads: Callable[[], bool]) -> None:
-        self._view = view
+    def __init__(self, post: Post, relationships: Relationships) -> None:
+        super().__init__(post)
         self._relationships = relationships
-        self._leads = leads
         self._waiting = Waiting()
         self._due: dict[str, None] = {}
         self._wake = asyncio.Event()
-        self._logger = structlog.get_logger().bind(namespace=relationships.namespace)
 
     def begin(self) -> None:
         """Look at every orphan anew."""
