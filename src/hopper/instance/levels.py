@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hopper.errors import HopperError, NotLeader, StaleIncarnation, Unavailable
 from hopper.instance.duty import Duty, Post
+from hopper.instance.inbox import Inbox
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import ALIVE, Health, severity
 from hopper.model.record import Record
@@ -22,7 +23,6 @@ Report = Callable[[str, Health, dict[str, Any]], None]
 SOURCES: Final = (Reason.THRESHOLDS, Reason.CHECK, Reason.CHILDREN)
 """What may have a say in the health of an instance that is alive."""
 
-_GATHER_S = 0.01
 _PAUSE_S = 1.0
 _AT_ONCE = 200
 """Instances written before the next pulse and the next probe have their turn."""
@@ -54,8 +54,7 @@ class Levels(Duty):
         super().__init__(post)
         self._store = store
         self._words: dict[str, dict[Reason, _Word]] = {}
-        self._due: dict[str, Reason] = {}
-        self._wake = asyncio.Event()
+        self._due: Inbox[Reason] = Inbox()
 
     # -- what the sources say --------------------------------------------------------------------------------------
 
@@ -185,24 +184,18 @@ class Levels(Duty):
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _put(self, id: str, why: Reason) -> None:
-        self._due[id] = why
-        self._wake.set()
+        self._due.put([id], why)
 
     async def run(self) -> None:
         """Write whatever is due; ends by cancellation."""
         while True:
-            await self._wake.wait()
-            await asyncio.sleep(_GATHER_S)
-            self._wake.clear()
-            due, self._due = self._due, {}
+            due = await self._due.take()
             if not self._leads():
                 continue
             waiting = [one for id, why in due.items() if (one := self._assessment(id, why)) is not None]
             for start in range(0, len(waiting), _AT_ONCE):
                 if not await self._write(waiting[start : start + _AT_ONCE]):
-                    for one in waiting[start:]:
-                        self._due.setdefault(one.id, due[one.id])
-                    self._wake.set()
+                    self._due.put_back({one.id: due[one.id] for one in waiting[start:]})
                     await asyncio.sleep(_PAUSE_S)
                     break
                 await asyncio.sleep(0)
