@@ -1,7 +1,6 @@
 """Sampling: who is over a threshold is degraded or unhealthy, after two samples in a row, and comes back as slowly."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from hopper.model.health import Health
 from hopper.model.policy import Threshold
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
-from instance.lapses import TTL_MS, Story, leading
+from instance.lapses import TTL_MS, Story, leading, standing_by
 from specs import known, patching, spec
 from waiting import wait_until
 
@@ -262,9 +261,7 @@ async def test_one_whose_heartbeat_is_gone_is_left_as_it_is(hand, store, client)
 
 
 async def test_two_monitors_write_each_change_once(settings, store, story):
-    async with leading(settings) as first:
-        second = Monitor(settings)
-        task = asyncio.create_task(second.run())
+    async with leading(settings) as first, standing_by(settings):
         await watched(store)
         for depth, health in ((50, Health.DEGRADED), (500, Health.UNHEALTHY), (0, Health.HEALTHY)):
             await beat(store, queue_depth=depth)
@@ -272,9 +269,6 @@ async def test_two_monitors_write_each_change_once(settings, store, story):
             assert event.evidence["monitor"] == first.id
         await asyncio.sleep(CALM)
         assert len(await changes(story)) == 3
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.mark.parametrize("health", [Health.DEGRADED, Health.UNHEALTHY], ids=str)
@@ -302,9 +296,7 @@ async def test_a_new_leader_brings_back_who_has_lost_its_thresholds_while_nobody
 
 
 async def test_the_lease_goes_to_and_fro_and_each_change_is_written_once(settings, store, story, client):
-    async with leading(settings) as first:
-        second = Monitor(settings)
-        task = asyncio.create_task(second.run())
+    async with leading(settings) as first, standing_by(settings) as second:
         await watched(store)
         await beat(store, queue_depth=50)
         await story.until("web", Health.DEGRADED)
@@ -318,6 +310,3 @@ async def test_the_lease_goes_to_and_fro_and_each_change_is_written_once(setting
         await beat(store, queue_depth=0)
         await story.until("web", Health.HEALTHY)
         assert len(await changes(story)) == 2
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -1,11 +1,7 @@
 """Leaders: a new one goes on where the one before it ended, and a standby tells nothing."""
 
-import asyncio
-import contextlib
-
 import pytest
 
-from hopper.instance.monitor import Monitor
 from hopper.model.alert import AlertPosition
 from hopper.model.event import Event
 from hopper.model.health import Health
@@ -13,7 +9,7 @@ from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
 from instance.alerts.telling import alerting, arrive, noted, until_noted
-from instance.lapses import leading, registered
+from instance.lapses import leading, registered, standing_by
 from specs import spec
 from waiting import wait_until
 
@@ -55,11 +51,7 @@ async def test_what_a_leader_could_not_deliver_is_delivered_by_the_next_under_th
 
 
 async def test_a_standby_alerts_nobody(settings, store, receiver):
-    async with alerting(settings, store) as monitor, contextlib.AsyncExitStack() as stack:
-        standby = Monitor(settings)
-        task = asyncio.create_task(standby.run())
-        stack.push_async_callback(_ended, task)
-        await wait_until(standby.view.loaded.is_set)
+    async with alerting(settings, store) as monitor, standing_by(settings) as standby:
         for number in range(20):
             await store.register(spec("project", f"web-{number}", ttl_ms=60_000))
             await store.transition(f"web-{number}", Verb.FAIL)
@@ -126,9 +118,3 @@ async def test_a_position_that_somebody_spoiled_is_replaced(settings, store, rec
 
 async def _readable(store: InstanceStore) -> bool:
     return await store.client.get(store.keys.alerts) != b"rubbish"
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

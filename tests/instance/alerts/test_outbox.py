@@ -1,10 +1,10 @@
 """The outbox: alerts are sent in their order, once each, and dropped only where nothing else helps."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 import hopper.instance.outbox
+from background import in_background
 from hopper import Settings
 from hopper.instance.outbox import Outbox
 from hopper.model.alert import Alert, AlertKind, AlertStatus
@@ -31,11 +31,8 @@ async def outbox(settings: Settings, url: str) -> AsyncIterator[tuple[Outbox, li
     """An outbox that runs, and the revisions of what it is done with."""
     done: list[int] = []
     box = Outbox(settings, url, on_done=lambda alert: done.append(alert.revision))
-    task = asyncio.create_task(box.run())
-    try:
+    async with in_background(box.run()):
         yield box, done
-    finally:
-        await _ended(task)
 
 
 async def test_an_alert_that_is_refused_is_dropped_and_the_next_is_sent(fake_settings, receiver):
@@ -84,9 +81,3 @@ async def test_what_is_forgotten_is_not_sent(fake_settings, receiver):
         box.put(an_alert(3), epoch="e")
         await wait_until(lambda: done == [3])
     assert {got.document["revision"] for got in receiver.deliveries} == {1, 3}
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -1,13 +1,10 @@
 """Clocks, leaders and faults: none of them makes one go before its time, or stay for ever."""
 
-import asyncio
-import contextlib
 from typing import Any
 
 from hopper.errors import Unavailable
-from hopper.instance.monitor import Monitor
 from hopper.model.health import Health
-from instance.lapses import leading, registered
+from instance.lapses import leading, registered, standing_by
 from instance.reaping.graves import (
     AT_ONCE,
     HOUR_MS,
@@ -50,23 +47,15 @@ async def test_a_new_monitor_believes_the_record_once(settings, store, story, cl
 async def test_a_change_of_leader_does_not_begin_the_time_anew_for_a_standby_that_saw_the_verdict(
     settings, store, story
 ):
-    async with leading(settings) as first:
-        standby = Monitor(settings)
-        task = asyncio.create_task(standby.run())
-        try:
-            await wait_until(standby.view.loaded.is_set)
-            await registered(store, deregister_after_ms=2_500)
-            await story.until("web", Health.DOWN)
-            await wait_until(lambda: "web" in reaping_of(standby)._graves)
-            since_ms = reaping_of(standby)._graves["web"].since_ms
-            await first._surveillance.resign(first.id)
-            await wait_until(lambda: first.pulse.leads or standby.pulse.leads)
-            assert reaping_of(standby)._graves["web"].since_ms == since_ms
-            await wait_until(lambda: is_gone(store))
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async with leading(settings) as first, standing_by(settings) as standby:
+        await registered(store, deregister_after_ms=2_500)
+        await story.until("web", Health.DOWN)
+        await wait_until(lambda: "web" in reaping_of(standby)._graves)
+        since_ms = reaping_of(standby)._graves["web"].since_ms
+        await first._surveillance.resign(first.id)
+        await wait_until(lambda: first.pulse.leads or standby.pulse.leads)
+        assert reaping_of(standby)._graves["web"].since_ms == since_ms
+        await wait_until(lambda: is_gone(store))
 
 
 async def test_a_fault_of_redis_lets_the_next_look_try_again(monitor, store, monkeypatch):

@@ -1,15 +1,12 @@
 """Sparing: what speaks for one that is down, so that it stays."""
 
-import asyncio
-import contextlib
 from typing import Any
 
-from hopper.instance.monitor import Monitor
 from hopper.instance.pulse import local_ms
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.maintenance import MaintenanceRequest
-from instance.lapses import TTL_MS, gated, registered
+from instance.lapses import TTL_MS, gated, registered, standing_by
 from instance.reaping.graves import (
     AT_ONCE,
     gone,
@@ -92,16 +89,9 @@ async def test_one_that_heartbeats_between_the_look_and_the_removal_stays(monito
 
 
 async def test_a_standby_reaps_nobody(settings, store, story, monitor, monkeypatch):
-    standby = Monitor(settings)
-    task = asyncio.create_task(standby.run())
     asked: list[str] = []
-    try:
-        await wait_until(standby.view.loaded.is_set)
+    async with standing_by(settings) as standby:
         monkeypatch.setattr(standby._store, "reap", lambda record, *_, **__: asked.append(record.id))
         await registered(store, **AT_ONCE)
         await wait_until(lambda: is_gone(store))
         assert asked == []
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -1,7 +1,5 @@
 """When: one that is down goes once it has been so for as long as its record allows."""
 
-import asyncio
-import contextlib
 from typing import Any
 
 import pytest
@@ -11,7 +9,7 @@ from hopper.instance.replica import Replica
 from hopper.model.health import Health
 from hopper.model.selector import Selector
 from hopper.model.state import Verb
-from instance.lapses import leading, registered
+from instance.lapses import leading, registered, standing_by
 from instance.reaping.graves import (
     AT_ONCE,
     HOUR_MS,
@@ -69,9 +67,7 @@ async def test_a_look_is_at_those_that_are_down_only_and_a_standby_looks_at_nobo
         await registered(store, "well", ttl_ms=60_000)
         await registered(store, deregister_after_ms=HOUR_MS)
         await story.until("web", Health.DOWN)
-        standby = Monitor(settings)
-        task = asyncio.create_task(standby.run())
-        try:
+        async with standing_by(settings) as standby:
             await wait_until(lambda: "web" in reaping_of(standby)._graves)
             looked: dict[Monitor, list[str]] = {monitor: [], standby: []}
             for one, ids in looked.items():
@@ -79,10 +75,6 @@ async def test_a_look_is_at_those_that_are_down_only_and_a_standby_looks_at_nobo
                 monkeypatch.setattr(reaping_of(one), "_bury", lambda record, ids=ids: ids.append(f"bury {record.id}"))
             monkeypatch.setattr(Replica, "select", select)
             await wait_until(lambda: len(looked[monitor]) >= 4)
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
     assert set(looked[monitor]) == {"web"}
     assert looked[standby] == []
     assert Selector(health=frozenset({Health.DOWN})) not in selected
