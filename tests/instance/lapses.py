@@ -20,7 +20,7 @@ from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
 from waiting import wait_until
 
-__all__ = ["PROMPT_MS", "TTL_MS", "Story", "gated", "leading", "now_ms", "registered", "standing_by"]
+__all__ = ["PROMPT_MS", "TTL_MS", "Story", "gated", "leading", "now_ms", "passes", "registered", "standing_by"]
 
 TTL_MS = 1_000
 PROMPT_MS = 250
@@ -106,6 +106,16 @@ def gated(monkeypatch: pytest.MonkeyPatch, target: Any, name: str) -> asyncio.Ev
 
     monkeypatch.setattr(target, name, waits)
     return gate
+
+
+async def passes(client: redis.asyncio.Redis, ms: float) -> None:
+    """Wait until so much of Redis' time has passed."""
+    until_ms = await now_ms(client) + ms
+
+    async def passed() -> bool:
+        return await now_ms(client) >= until_ms
+
+    await wait_until(passed, ms / 1000 + 10)
 
 
 async def now_ms(client: redis.asyncio.Redis) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hopper.config import Settings
+from hopper.instance.restarting import Restarting
 from hopper.instance.restarts import Restarts
 from hopper.model.event import EventType
 from hopper.model.health import Health
@@ -92,8 +93,12 @@ async def test_who_is_down_is_not_claimed_in_a_hold(monitor, store, story, monke
 
     monkeypatch.setattr(monitor._surveillance, "end_hold", waits)
     monitor.pulse.hold("somebody asked for it")
+    (duty,) = [duty for duty in monitor._duties if isinstance(duty, Restarting)]
+    is_held, looks = duty._is_held, []
+    monkeypatch.setattr(duty, "_is_held", lambda: looks.append(is_held()) or looks[-1])
+    await wait_until(lambda: looks)
     await passed(story, store)
-    await asyncio.sleep(2 * SETTLE_S)
+    assert all(looks)
     assert EventType.RESTART_CLAIMED not in await kinds(story, "web")
     gate.set()
     await until_told(story, "web", EventType.RESTART_CLAIMED)
