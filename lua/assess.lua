@@ -17,7 +17,7 @@
 -- ERRORS   INVALID       the health is not one of the living, or the evidence no object
 --          NOT_LEADER    another monitor leads
 --          STALE_INCARNATION  a newer registration has taken the id
--- USES     clock integer refuse record encode log draft commit
+-- USES     clock integer refuse leader record superseded encode log draft commit
 local record_key, monitor, revision, epoch, events = unpack(KEYS)
 local id, incarnation, health, reason, evidence, monitor_id, log_length = unpack(ARGV)
 
@@ -27,16 +27,17 @@ end
 if string.sub(evidence, 1, 1) ~= '{' or not pcall(cjson.decode, evidence) then
   return refuse('INVALID', "evidence on instance '%s' is '%s', which is no object", id, string.sub(evidence, 1, 100))
 end
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "instance '%s' is not assessed by '%s': '%s' leads", id, monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, "assess instance '" .. id .. "'")
+if standby then
+  return standby
 end
 local before = read_record(record_key)
 if not before then
   return { 'gone', 0 }
 end
-if before.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+local stale = superseded(id, before.incarnation, incarnation)
+if stale then
+  return stale
 end
 if not MONITORED[before.state] then
   return { 'unmonitored', 0 }

@@ -15,16 +15,13 @@
 --          left_ms       integer  how long it has still to be quiet
 -- ERRORS   NOT_FOUND     there is no such instance
 --          STALE_INCARNATION  a newer registration has taken the id
--- USES     clock integer refuse record encode log draft commit flaps
+-- USES     clock integer refuse record superseded incarnation encode log draft commit flaps
 local record_key, restarts, revision, epoch, events = unpack(KEYS)
 local id, incarnation, flap_window_ms, reason, actor, log_length = unpack(ARGV)
 
-local before = read_record(record_key)
-if not before then
-  return refuse('NOT_FOUND', "there is no instance '%s'", id)
-end
-if before.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+local before, absent = read_incarnation(record_key, id, incarnation)
+if absent then
+  return absent
 end
 if before.flapping ~= 'true' then
   return { 'repeat', 0 }

@@ -34,7 +34,7 @@
 --          LEAVING       the instance is being removed
 --          ILLEGAL_TRANSITION  it has not failed, or is in maintenance
 --          CONFLICT      another claim was made since the caller looked
--- USES     clock integer refuse record encode log draft commit answer kinship
+-- USES     clock integer refuse leader record superseded incarnation encode log draft commit answer kinship
 local record_key, heartbeat, down, restarts, monitor, request, revision, epoch, events = unpack(KEYS)
 local id, incarnation, outcome, seen_count, count, max_restarts, delay_ms, mode, alive, operator, monitor_id, reason,
   actor, log_length = unpack(ARGV)
@@ -43,18 +43,13 @@ local answered = earlier_answer(request)
 if answered then
   return answered
 end
-local before = read_record(record_key)
-if not before then
-  return refuse('NOT_FOUND', "there is no instance '%s'", id)
+local before, absent = read_incarnation(record_key, id, incarnation)
+if absent then
+  return absent
 end
-if before.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
-end
-if monitor_id ~= '' then
-  local leader = redis.call('GET', monitor) or ''
-  if leader ~= monitor_id then
-    return refuse('NOT_LEADER', "the restart of '%s' is not claimed by '%s': '%s' leads", id, monitor_id, leader)
-  end
+local standby = monitor_id ~= '' and forbidden_to_standby(monitor, monitor_id, "claim the restart of '" .. id .. "'")
+if standby then
+  return standby
 end
 local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'count', 'not_before_ms', 'reason')
 local log = open_log(revision, epoch, events, log_length)

@@ -28,7 +28,7 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 --          PRECONDITION_FAILED  the record is at another revision than the caller saw
 --          CONFLICT      its parent is not the one the caller saw
--- USES     clock integer refuse record encode log answer removal
+-- USES     clock integer refuse record superseded incarnation encode log answer removal
 local record_key, heartbeat, children, siblings, instances, names, global, orphans, down, restarts, claims, request,
   revision, epoch, events = unpack(KEYS)
 local id, seen_parent, incarnation, seen_revision, reason, actor, log_length = unpack(ARGV)
@@ -37,12 +37,9 @@ local answered = earlier_answer(request)
 if answered then
   return answered
 end
-local record = read_record(record_key)
-if not record then
-  return refuse('NOT_FOUND', "there is no instance '%s'", id)
-end
-if incarnation ~= '' and record.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, record.incarnation, incarnation)
+local record, absent = read_incarnation(record_key, id, incarnation)
+if absent then
+  return absent
 end
 if record.parent_id ~= seen_parent then
   return refuse('CONFLICT', "instance '%s' has parent '%s', not '%s'", id, record.parent_id, seen_parent)

@@ -9,21 +9,21 @@
 -- RETURNS  outcome       string   disavowed, own (it heartbeats by itself), lapsed or gone
 -- ERRORS   NOT_LEADER    another monitor leads
 --          STALE_INCARNATION  a newer registration has taken the id
--- USES     refuse vouched
+-- USES     refuse leader superseded vouched
 local record_key, heartbeat, monitor = unpack(KEYS)
 local id, incarnation, monitor_id = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "instance '%s' is not disavowed by '%s': '%s' leads", id, monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, "disavow instance '" .. id .. "'")
+if standby then
+  return standby
 end
 local present_incarnation = redis.call('HGET', record_key, 'incarnation')
 if not present_incarnation then
   return { 'gone' }
 end
-if present_incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s",
-    id, present_incarnation, incarnation)
+local stale = superseded(id, present_incarnation, incarnation)
+if stale then
+  return stale
 end
 local present = redis.call('GET', heartbeat)
 if not present then

@@ -10,13 +10,13 @@
 --          log_length    integer  events the log keeps
 -- RETURNS  revision      integer  the revision of the end, the last one where there was no hold
 -- ERRORS   NOT_LEADER    another monitor leads
--- USES     clock integer refuse log
+-- USES     clock integer refuse leader log
 local holds, monitor, revision, epoch, events = unpack(KEYS)
 local monitor_id, reason, log_length = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "'%s' cannot end a hold: '%s' leads", monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, 'end a hold')
+if standby then
+  return standby
 end
 local log = open_log(revision, epoch, events, log_length)
 local hold = redis.call('HGET', holds, 'hold')

@@ -26,7 +26,7 @@
 -- ERRORS   STALLED       Redis' clock is not where the monitor expected it
 --          NOT_LEADER    another monitor leads
 --          STALE_INCARNATION  a newer registration has taken the id
--- USES     clock integer refuse record encode log draft commit liveness
+-- USES     clock integer refuse leader record superseded encode log draft commit liveness
 local record_key, heartbeat, down, monitor, revision, epoch, events = unpack(KEYS)
 local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, details, expected_ms, tolerance_ms,
   monitor_id, log_length = unpack(ARGV)
@@ -36,16 +36,17 @@ local off = log.now - tonumber(expected_ms)
 if math.abs(off) > tonumber(tolerance_ms) then
   return refuse('STALLED', "instance '%s' is not judged: the clock is %d ms off", id, off)
 end
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "instance '%s' is not judged by '%s': '%s' leads", id, monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, "judge instance '" .. id .. "'")
+if standby then
+  return standby
 end
 local before = read_record(record_key)
 if not before then
   return { 'gone', 0, log.now }
 end
-if before.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+local stale = superseded(id, before.incarnation, incarnation)
+if stale then
+  return stale
 end
 if not MONITORED[before.state] then
   return { 'unmonitored', 0, log.now }

@@ -26,16 +26,13 @@
 --          PRECONDITION_FAILED  the record is at another revision than the caller saw
 --          SCOPE_RULE    its children cannot move there
 --          LEAVING       it is being removed in another way, or the one its children should move to is
--- USES     clock integer refuse record encode log draft commit kinship mark
+-- USES     clock integer refuse record superseded incarnation encode log draft commit kinship mark
 local record_key, children, heir_key, heir_children, revision, epoch, events = unpack(KEYS)
 local id, heir_id, leaving, token, incarnation, seen_revision, dead, dry, reason, actor, log_length = unpack(ARGV)
 
-local before = read_record(record_key)
-if not before then
-  return refuse('NOT_FOUND', "there is no instance '%s'", id)
-end
-if incarnation ~= '' and before.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+local before, absent = read_incarnation(record_key, id, incarnation)
+if absent then
+  return absent
 end
 local log = open_log(revision, epoch, events, log_length)
 local present = before.leaving or ''

@@ -6,13 +6,13 @@
 --          position      string   epoch, revision and what is told, as JSON
 -- RETURNS  noted         integer  1
 -- ERRORS   NOT_LEADER    another monitor leads
--- USES     refuse
+-- USES     refuse leader
 local alerts, monitor = unpack(KEYS)
 local monitor_id, position = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "'%s' sends no alerts: '%s' leads", monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, 'send alerts')
+if standby then
+  return standby
 end
 redis.call('SET', alerts, position)
 return { 1 }

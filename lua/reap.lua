@@ -30,14 +30,14 @@
 -- RETURNS  outcome       string   removed, marked, gone, alive, spared (hold, maintenance, restart to come), moved or leaving
 --          revision      integer  the revision of the removal or the mark, else the last one
 -- ERRORS   NOT_LEADER    another monitor leads
--- USES     clock integer refuse record encode log draft commit removal mark liveness
+-- USES     clock integer refuse leader record encode log draft commit removal mark liveness
 local record_key, heartbeat, children, siblings, instances, names, global, orphans, down, restarts, claims, holds,
   monitor, revision, epoch, events = unpack(KEYS)
 local id, seen_parent, incarnation, down_at_ms, leaving, monitor_id, reason, actor, log_length = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if monitor_id ~= '' and leader ~= monitor_id then
-  return refuse('NOT_LEADER', "instance '%s' is not removed by '%s': '%s' leads", id, monitor_id, leader)
+local standby = monitor_id ~= '' and forbidden_to_standby(monitor, monitor_id, "remove instance '" .. id .. "'")
+if standby then
+  return standby
 end
 local log = open_log(revision, epoch, events, log_length)
 local before = read_record(record_key)

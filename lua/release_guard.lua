@@ -13,13 +13,13 @@
 -- RETURNS  revision      integer  the revision of the release, the last one where there was no guard
 --          released      integer  1 where there was one
 -- ERRORS   NOT_LEADER    another monitor leads
--- USES     clock integer refuse log
+-- USES     clock integer refuse leader log
 local holds, monitor, revision, epoch, events = unpack(KEYS)
 local monitor_id, group, reason, actor, log_length = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if monitor_id ~= '' and leader ~= monitor_id then
-  return refuse('NOT_LEADER', "'%s' cannot release '%s': '%s' leads", monitor_id, group, leader)
+local standby = monitor_id ~= '' and forbidden_to_standby(monitor, monitor_id, "release '" .. group .. "'")
+if standby then
+  return standby
 end
 local log = open_log(revision, epoch, events, log_length)
 local guard = group ~= 'hold' and redis.call('HGET', holds, group)

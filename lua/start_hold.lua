@@ -11,13 +11,13 @@
 --          log_length    integer  events the log keeps
 -- RETURNS  revision      integer  the revision of the hold, the last one where it stood already
 -- ERRORS   NOT_LEADER    another monitor leads
--- USES     clock integer refuse log
+-- USES     clock integer refuse leader log
 local holds, monitor, revision, epoch, events = unpack(KEYS)
 local monitor_id, reason, since_ms, log_length = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "'%s' cannot start a hold: '%s' leads", monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, 'start a hold')
+if standby then
+  return standby
 end
 local log = open_log(revision, epoch, events, log_length)
 if redis.call('HEXISTS', holds, 'hold') == 1 then

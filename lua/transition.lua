@@ -20,7 +20,7 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 --          PRECONDITION_FAILED  it is in another state than the caller expects
 --          ILLEGAL_TRANSITION  the state has no such verb
--- USES     clock integer refuse record encode log draft commit liveness
+-- USES     clock integer refuse record superseded incarnation encode log draft commit liveness
 local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
 local id, verb, incarnation, expected, reason, actor, evidence, log_length = unpack(ARGV)
 
@@ -28,12 +28,9 @@ local rule = TRANSITIONS[verb]
 if not rule then
   return refuse('INVALID', "verb is '%s', which no state knows", verb)
 end
-local before = read_record(record_key)
-if not before then
-  return refuse('NOT_FOUND', "there is no instance '%s'", id)
-end
-if incarnation ~= '' and before.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, before.incarnation, incarnation)
+local before, absent = read_incarnation(record_key, id, incarnation)
+if absent then
+  return absent
 end
 local log = open_log(revision, epoch, events, log_length)
 if before.state == rule.target then

@@ -13,20 +13,21 @@
 --          left_ms       integer  what remains of its heartbeat, negative for none
 -- ERRORS   NOT_LEADER    another monitor leads
 --          STALE_INCARNATION  a newer registration has taken the id
--- USES     clock refuse record liveness vouched
+-- USES     clock refuse leader record superseded liveness vouched
 local record_key, heartbeat, monitor = unpack(KEYS)
 local id, incarnation, value, short_ms, renew, monitor_id = unpack(ARGV)
 
-local leader = redis.call('GET', monitor) or ''
-if leader ~= monitor_id then
-  return refuse('NOT_LEADER', "instance '%s' is not vouched for by '%s': '%s' leads", id, monitor_id, leader)
+local standby = forbidden_to_standby(monitor, monitor_id, "vouch for instance '" .. id .. "'")
+if standby then
+  return standby
 end
 local record = read_record(record_key)
 if not record then
   return { 'gone', -2 }
 end
-if record.incarnation ~= incarnation then
-  return refuse('STALE_INCARNATION', "instance '%s' is incarnation %s now, not %s", id, record.incarnation, incarnation)
+local stale = superseded(id, record.incarnation, incarnation)
+if stale then
+  return stale
 end
 if not MONITORED[record.state] then
   return { 'unmonitored', -2 }

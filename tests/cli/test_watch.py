@@ -11,6 +11,7 @@ import pytest
 
 from cli.commands import Hopper, Spawn
 from servers import RedisServer
+from waiting import wait_until
 
 
 async def test_a_change_is_printed_at_once_and_sigint_ends_it_quietly(hopper: Hopper, spawn: Spawn) -> None:
@@ -59,13 +60,11 @@ async def test_without_since_it_begins_with_the_next_change(hopper: Hopper, spaw
     watching = await spawn("watch", "--log-level", "debug", settings=hopper.settings)
     key = f"hopper:{{{hopper.settings.namespace}}}:events"
 
-    async def until_it_reads() -> None:
-        with server.connect() as client:
-            while not any(one["cmd"] == "xread" and one["name"] == "hopper" for one in client.client_list()):
-                await asyncio.sleep(0.01)
-            assert client.xlen(key) == 4
-
-    await asyncio.wait_for(until_it_reads(), 20)
+    with server.connect() as client:
+        await wait_until(
+            lambda: any(one["cmd"] == "xread" and one["name"] == "hopper" for one in client.client_list()), 20
+        )
+        assert client.xlen(key) == 4
     await asyncio.to_thread(hopper.ok, "rm", "run")
     assert (await watching.line()).split()[:1] == ["5"]
 

@@ -1,13 +1,7 @@
-"""Failures: who claims a restart for them, what the log tells of it, and a monitor with chosen parts."""
+"""Failures: who claims a restart for them, and what the log tells of it."""
 
-import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
-from typing import Any
 
-from hopper.config import Settings
-from hopper.instance.monitor import Monitor
 from hopper.instance.restarts import Restarts
 from hopper.model.event import Event, EventType
 from hopper.model.policy import RestartPolicy
@@ -18,26 +12,11 @@ from instance.lapses import Story
 from specs import spec
 from waiting import wait_until
 
-__all__ = ["POLICY", "RESTART", "SETTLE_S", "kinds", "monitored", "outcome_of", "passed", "stands", "until_told"]
+__all__ = ["POLICY", "RESTART", "SETTLE_S", "kinds", "outcome_of", "passed", "stands", "until_told"]
 
 POLICY = {"mode": "on-failure", "max_restarts": 2, "initial_delay_s": 0, "jitter": 0}
 RESTART = RestartPolicy(mode="on-failure", max_restarts=2, initial_delay_s=0, jitter=0)
 SETTLE_S = 0.3
-
-
-@contextlib.asynccontextmanager
-async def monitored(settings: Settings, **parts: Any) -> AsyncIterator[Monitor]:
-    """A monitor with these parts that leads, no hold in force, in this process."""
-    monitor = Monitor(settings, **parts)
-    task = asyncio.create_task(monitor.run())
-    try:
-        await wait_until(lambda: task.done() or (monitor.pulse.leads and not monitor.pulse.holds.open))
-        yield monitor
-        assert not task.done(), task.exception()
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def until_told(story: Story, id: str, kind: EventType, *, count: int = 1, timeout_s: float = 10.0) -> Event:

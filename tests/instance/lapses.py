@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
+from background import in_background
 from hopper.config import Settings
 from hopper.instance.monitor import Monitor
 from hopper.model.event import Event, EventType
@@ -19,7 +20,7 @@ from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
 from waiting import wait_until
 
-__all__ = ["PROMPT_MS", "TTL_MS", "Story", "gated", "leading", "now_ms", "registered"]
+__all__ = ["PROMPT_MS", "TTL_MS", "Story", "gated", "leading", "now_ms", "passes", "registered", "standing_by"]
 
 TTL_MS = 1_000
 PROMPT_MS = 250
@@ -27,19 +28,22 @@ PROMPT_MS = 250
 
 
 @contextlib.asynccontextmanager
-async def leading(settings: Settings) -> AsyncIterator[Monitor]:
-    """A monitor that leads, no hold in force, in this process."""
-    monitor = Monitor(settings)
-    task = asyncio.create_task(monitor.run())
-    try:
+async def leading(settings: Settings, **parts: Any) -> AsyncIterator[Monitor]:
+    """A monitor, with these parts, that leads, no hold in force, in this process."""
+    monitor = Monitor(settings, **parts)
+    async with in_background(monitor.run()) as task:
         await wait_until(lambda: task.done() or (monitor.pulse.leads and not monitor.pulse.holds.open))
         assert not task.done(), task.exception()
         yield monitor
-        assert not task.done(), task.exception()
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+
+
+@contextlib.asynccontextmanager
+async def standing_by(settings: Settings) -> AsyncIterator[Monitor]:
+    """A monitor beside the one that leads, which knows all records, in this process."""
+    monitor = Monitor(settings)
+    async with in_background(monitor.run()):
+        await wait_until(monitor.view.loaded.is_set)
+        yield monitor
 
 
 class Story:
@@ -102,6 +106,16 @@ def gated(monkeypatch: pytest.MonkeyPatch, target: Any, name: str) -> asyncio.Ev
 
     monkeypatch.setattr(target, name, waits)
     return gate
+
+
+async def passes(client: redis.asyncio.Redis, ms: float) -> None:
+    """Wait until so much of Redis' time has passed."""
+    until_ms = await now_ms(client) + ms
+
+    async def passed() -> bool:
+        return await now_ms(client) >= until_ms
+
+    await wait_until(passed, ms / 1000 + 10)
 
 
 async def now_ms(client: redis.asyncio.Redis) -> int:

@@ -14,7 +14,7 @@ from hopper.model.health import Health
 from hopper.model.hold import HoldLedger
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
-from instance.lapses import Story, leading
+from instance.lapses import Story, leading, standing_by
 from responder import responding
 from servers import free_port
 from specs import known, patching, spec
@@ -290,20 +290,12 @@ async def test_a_new_leader_checks_whoever_is_there(settings, store, story):
 
 
 async def test_a_standby_checks_nobody(settings, store, monitor):
-    standby = Monitor(settings)
-    task = asyncio.create_task(standby.run())
-    try:
-        await wait_until(standby.view.loaded.is_set)
-        async with responding() as server:
-            await register(store, server.url, HTTP)
-            await wait_until(lambda: len(server.paths) >= 2)
-            await wait_until(lambda: "web" in standby.view.replica.records)
-            assert not checking_of(standby)._running
-            assert not checking_of(standby)._changed
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with standing_by(settings) as standby, responding() as server:
+        await register(store, server.url, HTTP)
+        await wait_until(lambda: len(server.paths) >= 2)
+        await wait_until(lambda: "web" in standby.view.replica.records)
+        assert not checking_of(standby)._running
+        assert not checking_of(standby)._changed
 
 
 async def test_who_finds_no_slot_in_time_lives_on(new_settings, story):

@@ -16,7 +16,8 @@ from hopper.model.record import Record
 from hopper.model.restart import Outcome, RestartLedger
 from hopper.model.scope import Scope
 from hopper.model.state import State, Verb
-from instance.failures import POLICY, SETTLE_S, monitored, outcome_of, passed, stands, until_told
+from instance.failures import POLICY, SETTLE_S, outcome_of, passed, stands, until_told
+from instance.lapses import leading
 from specs import known, spec
 from waiting import wait_until
 
@@ -44,7 +45,7 @@ class Hook:
 
 async def test_a_webhook_is_sent_once_for_a_claim_with_what_its_receiver_needs(settings, store, story):
     hook = Hook()
-    async with monitored(settings, send=hook) as monitor:
+    async with leading(settings, send=hook) as monitor:
         await store.register(spec("project", "web", name="the web", restart=HOOK))
         await store.transition("web", Verb.FAIL)
         await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
@@ -69,7 +70,7 @@ async def test_a_webhook_is_sent_no_sooner_than_its_delay(settings, store, story
         seconds, microseconds = await client.time()
         at.append(seconds * 1000 + microseconds // 1000)
 
-    async with monitored(settings, send=send):
+    async with leading(settings, send=send):
         await store.register(spec("project", "web", restart={**HOOK, "initial_delay_s": 0.5}))
         await store.transition("web", Verb.FAIL)
         await wait_until(lambda: at)
@@ -78,7 +79,7 @@ async def test_a_webhook_is_sent_no_sooner_than_its_delay(settings, store, story
 
 async def test_a_webhook_that_fails_is_sent_again_after_the_lease_with_the_same_id(settings, store):
     hook = Hook(failures=1)
-    async with monitored(settings, send=hook):
+    async with leading(settings, send=hook):
         await store.register(spec("project", "web", restart=HOOK))
         await store.transition("web", Verb.FAIL)
         await wait_until(lambda: outcome_of(store, "web", Outcome.FAILED))
@@ -95,10 +96,10 @@ async def test_the_next_leader_sends_what_the_last_one_died_over(settings, store
         await asyncio.Event().wait()
 
     await store.register(spec("project", "web", restart=HOOK))
-    async with monitored(settings, send=hangs):
+    async with leading(settings, send=hangs):
         await store.transition("web", Verb.FAIL)
         await asyncio.wait_for(hung.wait(), 10)
-    async with monitored(settings, send=hook):
+    async with leading(settings, send=hook):
         await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
     assert len(hook.sent) == 1
 
@@ -111,22 +112,25 @@ async def test_a_slow_webhook_keeps_its_lease(settings, store, story):
         begun.set()
         await gate.wait()
 
-    async with monitored(settings, send=slow):
+    async with leading(settings, send=slow):
         await store.register(spec("project", "web", restart=HOOK))
         await store.transition("web", Verb.FAIL)
         await asyncio.wait_for(begun.wait(), 10)
         incarnation = (await known(store, "web")).incarnation
         until = time.monotonic() + 3 * settings.executor_lease_s
-        while time.monotonic() < until:
+
+        async def is_held_until_then() -> bool:
             assert (await others.take("web", incarnation, executor="other")).outcome == "held"
-            await asyncio.sleep(0.05)
+            return time.monotonic() >= until
+
+        await wait_until(is_held_until_then)
         gate.set()
         await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
 
 
 async def test_an_operators_restart_of_one_that_is_well_is_sent_too(settings, store):
     hook = Hook()
-    async with monitored(settings, send=hook):
+    async with leading(settings, send=hook):
         await store.register(spec("project", "web", restart={**HOOK, "mode": "never"}))
         await Restarts(store).request("web", actor="me")
         await wait_until(lambda: hook.sent)
@@ -135,7 +139,7 @@ async def test_an_operators_restart_of_one_that_is_well_is_sent_too(settings, st
 
 async def test_an_operators_restart_after_the_policys_is_another_delivery(settings, store):
     hook = Hook()
-    async with monitored(settings, send=hook):
+    async with leading(settings, send=hook):
         await store.register(spec("project", "web", restart=HOOK))
         await store.transition("web", Verb.FAIL)
         await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
@@ -230,7 +234,7 @@ async def test_a_claim_that_a_gap_in_the_log_hid_is_carried_out_all_the_same(set
 
 async def test_a_fault_of_an_executor_costs_one_attempt(settings, store, monkeypatch):
     hook = Hook()
-    async with monitored(settings, send=hook) as monitor:
+    async with leading(settings, send=hook) as monitor:
         (delivery,) = [duty for duty in monitor._duties if duty.name == "delivery"]
         store_of_executor = delivery._executor._store
         original, failures = store_of_executor.standing, []

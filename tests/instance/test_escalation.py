@@ -9,8 +9,8 @@ from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
-from instance.failures import POLICY, SETTLE_S, kinds, monitored, passed, stands, until_told
-from instance.lapses import Story
+from instance.failures import POLICY, SETTLE_S, kinds, passed, stands, until_told
+from instance.lapses import Story, leading
 from specs import patching, spec
 from waiting import wait_until
 
@@ -41,7 +41,7 @@ async def give_up(store: InstanceStore, story: Story, id: str, *, told: bool = T
 async def test_a_project_is_unhealthy_and_restarted_when_too_many_children_were_given_up(settings, store, story):
     levels = Levels()
     await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 1}))
-    async with monitored(settings, report=levels):
+    async with leading(settings, report=levels):
         await give_up(store, story, "a")
         await passed(story, store)
         assert levels.told == []
@@ -62,7 +62,7 @@ async def test_without_a_policy_the_setting_counts_and_the_project_is_only_repor
     levels = Levels()
     settings = settings.model_copy(update={"max_failed_children": 0})
     await store.register(spec("project", "web", ttl_ms=600_000))
-    async with monitored(settings, report=levels):
+    async with leading(settings, report=levels):
         await give_up(store, story, "a")
         await wait_until(lambda: levels.told)
         await passed(story, store)
@@ -75,7 +75,7 @@ async def test_a_project_whose_restarts_are_used_up_is_only_reported_and_its_dea
     levels = Levels()
     web = spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_restarts": 1, "max_failed_children": 0})
     await store.register(web)
-    async with monitored(settings, report=levels):
+    async with leading(settings, report=levels):
         await store.transition("web", Verb.FAIL)
         await until_told(story, "web", EventType.RESTART_CLAIMED)
         await store.register(web)
@@ -93,9 +93,9 @@ async def test_a_project_whose_restarts_are_used_up_is_only_reported_and_its_dea
 async def test_the_next_leader_knows_who_was_given_up(settings, store, story):
     levels = Levels()
     await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 1}))
-    async with monitored(settings):
+    async with leading(settings):
         await give_up(store, story, "a")
-    async with monitored(settings, report=levels):
+    async with leading(settings, report=levels):
         await give_up(store, story, "b")
         await wait_until(lambda: levels.told)
     assert levels.told[0][2]["children"] == ["a", "b"]
@@ -103,12 +103,12 @@ async def test_the_next_leader_knows_who_was_given_up(settings, store, story):
 
 async def test_who_was_given_up_before_the_project_started_does_not_count(settings, store, story):
     await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 0}))
-    async with monitored(settings):
+    async with leading(settings):
         await give_up(store, story, "a")
         await until_told(story, "web", EventType.RESTART_CLAIMED)
         await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 0}))
     levels = Levels()
-    async with monitored(settings, report=levels):
+    async with leading(settings, report=levels):
         await passed(story, store)
     assert levels.told == []
     assert [event.type for event in await story.of("web")].count(EventType.RESTART_CLAIMED) == 1

@@ -18,7 +18,7 @@ from hopper.model.spec import parse_spec
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.surveillance import SurveillanceStore
-from instance.lapses import TTL_MS, Story, leading
+from instance.lapses import TTL_MS, Story, leading, passes
 from waiting import wait_until
 
 LIVES_MS = 9_900
@@ -165,7 +165,7 @@ async def test_the_next_leader_goes_on_with_the_guards_of_the_last(settings, sto
         await wait_until(all_are(store, ids, Health.SUSPECT))
     async with leading(settings) as monitor:
         await wait_until(monitor.detector.fleet.guarded)
-        await asyncio.sleep(2 * TTL_MS / 1000)  # whoever was to be judged for the hold's sake has been by now
+        await passes(store.client, 2 * TTL_MS)  # whoever was to be judged for the hold's sake has been by now
         assert await healths(store, ids) == {Health.SUSPECT}
         assert len(await guard_events(story)) == 1
         await store.release_guard("project:p0")
@@ -258,7 +258,7 @@ async def test_while_it_is_not_known_which_guards_stand_nobody_is_judged(setting
     async with leading(settings) as monitor:
         await populate(store, {"p0": 2}, silent=["p0-0"])
         assert monitor.detector.guards.spares(await store.read("p0-0"))
-        await asyncio.sleep(2 * TTL_MS / 1000)
+        await passes(store.client, 2 * TTL_MS)
         assert await healths(store, ["p0-0"]) == {Health.HEALTHY}
         known.set()
         await wait_until(all_are(store, ["p0-0"], Health.DOWN))

@@ -1,6 +1,5 @@
 """Failure detection: who is down, when, on what evidence, and what else may happen while a lapse is pending."""
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +12,7 @@ from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
-from instance.lapses import PROMPT_MS, TTL_MS, gated, leading, now_ms, registered
+from instance.lapses import PROMPT_MS, TTL_MS, gated, leading, now_ms, passes, registered
 from waiting import wait_until
 
 # -- down, suspect, stopped --------------------------------------------------------------------------------------------
@@ -42,7 +41,7 @@ async def test_an_instance_that_heartbeats_is_never_looked_at_by_a_verdict(monit
     await registered(store, "mute")
     for _ in range(4):
         await store.heartbeat("web", ttl_ms=TTL_MS)
-        await asyncio.sleep(TTL_MS / 3000)
+        await passes(store.client, TTL_MS / 3)
     await story.until("mute", Health.DOWN)
     assert await story.verdicts("web") == []
 
@@ -178,7 +177,7 @@ async def test_a_heartbeat_of_a_shorter_ttl_is_missed_no_later_than_at_the_deadl
 async def test_a_heartbeat_that_redis_evicted_holds_its_instance_for_one_ttl(monitor, store, story, client):
     deadline_ms = await registered(store)
     await registered(store, "api")
-    await asyncio.sleep(0.6 * TTL_MS / 1000)
+    await passes(client, 0.6 * TTL_MS)
     evicted_ms = await now_ms(client)
     await told(client, store, "web", "evicted")
     await client.delete(store.keys.heartbeat("web"))

@@ -1,6 +1,7 @@
 """Levels: the worst of what several sources say, written once, and again where something else has overwritten it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -8,6 +9,7 @@ import redis.asyncio
 from hopper import Settings
 from hopper.errors import Unavailable
 from hopper.instance.checking import Checking
+from hopper.instance.levels import Levels
 from hopper.instance.monitor import Monitor
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import Health
@@ -16,9 +18,6 @@ from hopper.store.instances import InstanceStore
 from instance.lapses import TTL_MS, Story, leading
 from specs import known, spec
 from waiting import wait_until
-
-CALM = 0.3
-"""Seconds in which whatever is due has been written."""
 
 
 @pytest.fixture
@@ -52,8 +51,12 @@ async def changes(story: Story, id: str = "run") -> list[Event]:
 
 
 async def calm(monitor: Monitor) -> None:
-    await asyncio.sleep(CALM)
-    assert not monitor.levels._due
+    """Wait until whatever is due has been written, and what the log tells of it too: a word is taken after that."""
+    for _ in range(2):
+        await monitor.view.catch_up()
+        for _ in range(2):
+            monitor.levels._put("nobody", Reason.CHECK)
+            await wait_until(lambda: not monitor.levels._due)
 
 
 async def test_the_worst_of_the_sources_is_written_with_its_reason_and_evidence(monitor, store, story):
@@ -86,8 +89,7 @@ async def test_a_repeat_of_a_report_writes_nothing(monitor, store, story):
     await watched(monitor, store)
     for _ in range(5):
         monitor.levels.report("run", Reason.CHECK, Health.UNHEALTHY)
-        await asyncio.sleep(0.05)
-    await calm(monitor)
+        await calm(monitor)
     assert len(await changes(story)) == 1
 
 
@@ -186,7 +188,14 @@ async def test_a_monitor_that_does_not_lead_writes_nothing(settings, store, stor
 # -- a new leader ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_new_leader_believes_the_record_until_the_source_speaks(sampled, store, story):
+async def test_a_new_leader_believes_the_record_until_the_source_speaks(sampled, store, story, monkeypatch):
+    lapsed, lapse = [], Levels._lapse
+
+    def noted(levels: Levels, id: str, *word: Any) -> None:
+        lapse(levels, id, *word)
+        lapsed.append(id)
+
+    monkeypatch.setattr(Levels, "_lapse", noted)
     async with leading(sampled) as first:
         await watched(first, store)
         first.levels.report("run", Reason.CHECK, Health.UNHEALTHY)
@@ -195,7 +204,8 @@ async def test_a_new_leader_believes_the_record_until_the_source_speaks(sampled,
         await calm(second)
         assert len(await changes(story)) == 1
         second.levels.report("run", Reason.CHECK, Health.UNHEALTHY)
-        await asyncio.sleep(3)  # longer than an inherited word would stand
+        await wait_until(lambda: lapsed)  # the time for which the inherited word would stand is over
+        await calm(second)
         assert len(await changes(story)) == 1
         second.levels.report("run", Reason.CHECK, Health.HEALTHY)
         await story.until("run", Health.HEALTHY)

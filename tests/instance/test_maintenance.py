@@ -1,16 +1,12 @@
 """Maintenance: the door for programs, and the leading monitor that ends those whose time has come."""
 
-import asyncio
-import contextlib
-
 import pytest
 
 from hopper.errors import Invalid, NotFound, Unavailable
-from hopper.instance.monitor import Monitor
 from hopper.model.event import EventType
 from hopper.model.maintenance import MaintenanceRequest
 from hopper.store.instances import InstanceStore
-from instance.lapses import Story, leading, now_ms
+from instance.lapses import Story, leading, now_ms, standing_by
 from specs import ids, known, spec
 from waiting import wait_until
 
@@ -77,10 +73,7 @@ async def test_one_whose_time_came_while_nobody_led_is_ended_by_the_next_leader(
 
 
 async def test_a_standby_ends_nothing(settings, store, story, monitor, monkeypatch):
-    standby = Monitor(settings)
-    task = asyncio.create_task(standby.run())
-    try:
-        await wait_until(standby.view.loaded.is_set)
+    async with standing_by(settings) as standby:
         asked: list[list[str]] = []
         original = standby._store.end_due_maintenance
 
@@ -94,10 +87,6 @@ async def test_a_standby_ends_nothing(settings, store, story, monitor, monkeypat
         await wait_until(lambda: in_service(store))
         assert await ended(story) == ["web/monitor"]
         assert asked == []
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def test_a_fault_of_redis_keeps_nobody_in_maintenance_for_ever(monitor, store, monkeypatch):

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from hopper.config import Settings
+from hopper.instance.restarting import Restarting
 from hopper.instance.restarts import Restarts
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
-from instance.failures import POLICY, RESTART, SETTLE_S, kinds, monitored, passed, stands, until_told
-from instance.lapses import Story, registered
+from instance.failures import POLICY, RESTART, SETTLE_S, kinds, passed, stands, until_told
+from instance.lapses import Story, leading, registered
 from specs import known, patching, spec
 from waiting import wait_until
 
@@ -54,7 +55,7 @@ async def test_who_is_well_again_before_that_is_not_claimed(new_settings, settin
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(contextlib.aclosing(InstanceStore(settings)))
         story = await stack.enter_async_context(contextlib.aclosing(Story(settings)))
-        monitor = await stack.enter_async_context(monitored(settings))
+        monitor = await stack.enter_async_context(leading(settings))
         await registered(store, restart=RESTART)
         await story.until("web", Health.DOWN)
         await store.heartbeat("web", ttl_ms=60_000)
@@ -72,7 +73,7 @@ async def test_who_is_guarded_is_claimed_when_the_guard_is_released(settings, st
         looked[record.id] += 1
         return guarded
 
-    async with monitored(settings, is_guarded=is_guarded):
+    async with leading(settings, is_guarded=is_guarded):
         await registered(store, restart=RESTART)
         await wait_until(lambda: looked["web"] > 1, 15)
         assert EventType.RESTART_CLAIMED not in await kinds(story, "web")
@@ -92,8 +93,12 @@ async def test_who_is_down_is_not_claimed_in_a_hold(monitor, store, story, monke
 
     monkeypatch.setattr(monitor._surveillance, "end_hold", waits)
     monitor.pulse.hold("somebody asked for it")
+    (duty,) = [duty for duty in monitor._duties if isinstance(duty, Restarting)]
+    is_held, looks = duty._is_held, []
+    monkeypatch.setattr(duty, "_is_held", lambda: looks.append(is_held()) or looks[-1])
+    await wait_until(lambda: looks)
     await passed(story, store)
-    await asyncio.sleep(2 * SETTLE_S)
+    assert all(looks)
     assert EventType.RESTART_CLAIMED not in await kinds(story, "web")
     gate.set()
     await until_told(story, "web", EventType.RESTART_CLAIMED)
@@ -118,7 +123,7 @@ async def test_a_leader_finds_what_nobody_has_claimed_before_it(settings, store,
         "claimed", incarnation=(await known(store, "claimed")).incarnation, reason="exit", actor="me"
     )
     await registered(store, "gone", restart=RESTART)
-    async with monitored(settings):
+    async with leading(settings):
         await until_told(story, "failed", EventType.RESTART_CLAIMED)
         await until_told(story, "gone", EventType.RESTART_CLAIMED)
         await passed(story, store)

@@ -1,8 +1,6 @@
 """Sampling: who is over a threshold is degraded or unhealthy, after two samples in a row, and comes back as slowly."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -16,13 +14,11 @@ from hopper.model.health import Health
 from hopper.model.policy import Threshold
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
-from instance.lapses import TTL_MS, Story, leading
+from instance.lapses import TTL_MS, Story, leading, standing_by
 from specs import known, patching, spec
 from waiting import wait_until
 
 LIMITS = {"queue_depth": {"degraded": 10, "unhealthy": 100}}
-CALM = 0.5
-"""Seconds in which about ten samples are taken."""
 
 
 @pytest.fixture
@@ -46,6 +42,21 @@ async def has(store: InstanceStore, health: Health, id: str = "web") -> bool:
 
 async def changes(story: Story, id: str = "web") -> list[Event]:
     return [event for event in await story.of(id) if event.type is EventType.HEALTH_CHANGED]
+
+
+async def sampled(monitor: Monitor, times: int = 10) -> None:
+    """Wait until a leading monitor has sampled so often from now on, and nothing of it is left to be written."""
+    store, looks = monitor.levels._store, []
+    original = store.read_heartbeats
+
+    async def counted(ids: Sequence[str]) -> list[bytes | None]:
+        looks.append(ids)
+        return await original(ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "read_heartbeats", counted)
+        await wait_until(lambda: len(looks) > times)
+    await wait_until(lambda: not monitor.levels._due)
 
 
 class Hand:
@@ -85,7 +96,7 @@ async def test_one_over_a_threshold_is_degraded_then_unhealthy_then_healthy_with
     await beat(store, queue_depth=3)
     healthy = await story.until("web", Health.HEALTHY)
     assert (healthy.reason, healthy.evidence) == ("thresholds", {"monitor": monitor.id})
-    await asyncio.sleep(CALM)
+    await sampled(monitor)
     assert len(await changes(story)) == 3
 
 
@@ -113,7 +124,7 @@ async def test_a_heartbeat_without_the_metric_is_a_good_one_whatever_else_it_say
     await story.until("web", Health.DEGRADED)
     await beat(store, value=value)
     await story.until("web", Health.HEALTHY)
-    await asyncio.sleep(CALM / 2)
+    await sampled(monitor, 5)
     assert [event.record.health for event in await changes(story)] == [Health.DEGRADED, Health.HEALTHY]
 
 
@@ -150,7 +161,7 @@ async def test_one_that_lapses_and_comes_back_is_healthy_until_two_new_samples_s
     monitor.detector.look_at("web")
     down = await story.until("web", Health.DOWN)
     assert down.previous["health"] == "degraded"
-    await asyncio.sleep(CALM / 2)
+    await sampled(monitor, 5)
     await beat(store, queue_depth=50)
     again = await story.until("web", Health.DEGRADED, count=2)
     verdicts = await story.verdicts("web")
@@ -163,7 +174,7 @@ async def test_one_that_is_registered_again_starts_anew(monitor, store, story):
     await beat(store, queue_depth=50)
     await story.until("web", Health.DEGRADED)
     await watched(store)
-    await asyncio.sleep(CALM / 2)
+    await sampled(monitor, 5)
     assert len(await changes(story)) == 1
     await beat(store, queue_depth=500)
     await story.until("web", Health.UNHEALTHY)
@@ -174,7 +185,7 @@ async def test_a_heartbeat_of_a_former_incarnation_is_no_sample(monitor, store, 
     former = (await known(store, "web")).incarnation
     await watched(store)
     await beat(store, queue_depth=500, incarnation=former)
-    await asyncio.sleep(CALM)
+    await sampled(monitor)
     assert await changes(story) == []
     await beat(store, queue_depth=500, incarnation=(await known(store, "web")).incarnation)
     await story.until("web", Health.UNHEALTHY)
@@ -182,11 +193,12 @@ async def test_a_heartbeat_of_a_former_incarnation_is_no_sample(monitor, store, 
 
 async def test_one_that_is_stopped_is_sampled_no_more_and_one_that_is_removed_is_forgotten(monitor, store, story):
     await watched(store)
+    await watched(store, "witness")
     await beat(store, queue_depth=500)
     await story.until("web", Health.UNHEALTHY)
     await store.transition("web", Verb.FAIL)
     await beat(store, queue_depth=500)
-    await asyncio.sleep(CALM)
+    await sampled(monitor)
     assert await has(store, Health.UNKNOWN)
     await store.deregister("web")
     await wait_until(lambda: "web" not in monitor.view.replica.records)
@@ -262,19 +274,14 @@ async def test_one_whose_heartbeat_is_gone_is_left_as_it_is(hand, store, client)
 
 
 async def test_two_monitors_write_each_change_once(settings, store, story):
-    async with leading(settings) as first:
-        second = Monitor(settings)
-        task = asyncio.create_task(second.run())
+    async with leading(settings) as first, standing_by(settings):
         await watched(store)
         for depth, health in ((50, Health.DEGRADED), (500, Health.UNHEALTHY), (0, Health.HEALTHY)):
             await beat(store, queue_depth=depth)
             event = await story.until("web", health)
             assert event.evidence["monitor"] == first.id
-        await asyncio.sleep(CALM)
+        await sampled(first)
         assert len(await changes(story)) == 3
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 @pytest.mark.parametrize("health", [Health.DEGRADED, Health.UNHEALTHY], ids=str)
@@ -285,7 +292,7 @@ async def test_a_new_leader_begins_with_the_level_that_the_record_has(health, se
         await beat(store, queue_depth=depth)
         await story.until("web", health)
     async with leading(settings) as monitor:
-        await asyncio.sleep(CALM)
+        await sampled(monitor)
         assert len(await changes(story)) == 1
         await beat(store, queue_depth=0)
         assert (await story.until("web", Health.HEALTHY)).evidence["monitor"] == monitor.id
@@ -302,22 +309,19 @@ async def test_a_new_leader_brings_back_who_has_lost_its_thresholds_while_nobody
 
 
 async def test_the_lease_goes_to_and_fro_and_each_change_is_written_once(settings, store, story, client):
-    async with leading(settings) as first:
-        second = Monitor(settings)
-        task = asyncio.create_task(second.run())
+    async with leading(settings) as first, standing_by(settings) as second:
         await watched(store)
         await beat(store, queue_depth=50)
         await story.until("web", Health.DEGRADED)
         leaders = set()
         for _ in range(4):
             await client.delete(store.keys.monitor)
-            await asyncio.sleep(CALM)
-            leaders |= {monitor.id for monitor in (first, second) if monitor.pulse.leads}
+            leader = await wait_until(lambda: client.get(store.keys.monitor))
+            (next_one,) = [monitor for monitor in (first, second) if monitor.id == leader.decode()]
+            await sampled(next_one)
+            leaders.add(next_one.id)
         assert leaders
         assert len(await changes(story)) == 1
         await beat(store, queue_depth=0)
         await story.until("web", Health.HEALTHY)
         assert len(await changes(story)) == 2
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

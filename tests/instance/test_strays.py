@@ -7,6 +7,7 @@ import pytest
 
 from hopper import InstanceRegistry, Settings
 from hopper.instance import strays as module
+from hopper.instance.duty import Post
 from hopper.instance.strays import Strays
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
@@ -148,7 +149,7 @@ class Walker:
 
     def __init__(self, registry: InstanceRegistry, store: InstanceStore) -> None:
         samples = SampleStore(store.settings, client=store.client)
-        self._duty = Strays(store.settings, registry.view, samples, leads=lambda: True)
+        self._duty = Strays(Post(store.settings, registry.view, "monitor-1", leads=lambda: True), samples)
         self._store = store
 
     async def begin(self) -> None:

@@ -159,13 +159,15 @@ async def test_a_stuck_grandchild_is_killed_before_each_restart(run, story, tmp_
     grandchild = f"(trap '' TERM INT; echo >> $0/alive; {FOREVER}) &"
     running = run(f"{grandchild} sleep 0.2; exit 4")
     await wait_until((tmp_path / "alive").exists)
-    most = 0
-    while not running.task.done():
-        groups = {os.getpgid(pid) for pid in _alive(tmp_path)}
-        most = max(most, len(groups))
-        await asyncio.sleep(0.01)
+    groups: list[set[int]] = []
+
+    def has_ended() -> bool:
+        groups.append({os.getpgid(pid) for pid in _alive(tmp_path)})
+        return running.task.done()
+
+    await wait_until(has_ended, 60)
     assert await running.code() == 4
-    assert most == 1
+    assert max(len(seen) for seen in groups) == 1
     assert (tmp_path / "alive").read_text().count("\n") == 3
     assert await told(story) == ["registered", *ROUND, *ROUND, "failed/exit", "restart_exhausted"]
 

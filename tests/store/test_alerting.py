@@ -33,10 +33,10 @@ async def test_a_position_is_read_as_it_was_noted(store, surveillance):
 
 async def test_who_does_not_lead_notes_nothing(store, surveillance):
     positions = AlertStore(store)
-    with pytest.raises(NotLeader, match="'me' sends no alerts: '' leads"):
+    with pytest.raises(NotLeader, match="'me' cannot send alerts: '' leads"):
         await positions.write(POSITION, monitor_id="me")
     await surveillance.pulse("other")
-    with pytest.raises(NotLeader, match="'me' sends no alerts: 'other' leads"):
+    with pytest.raises(NotLeader, match="'me' cannot send alerts: 'other' leads"):
         await positions.write(POSITION, monitor_id="me")
     assert await positions.read() is None
 

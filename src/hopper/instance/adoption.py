@@ -1,16 +1,14 @@
 """Adoption: the leading monitor links an orphan as soon as the parent of its wish is there."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import structlog
-
 from hopper.errors import HopperError
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
+from hopper.instance.inbox import Inbox
 from hopper.instance.parents import matched
 from hopper.instance.relationships import Relationships
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -18,7 +16,6 @@ from hopper.model.scope import Scope
 __all__ = ["Adoption", "Waiting"]
 
 ACTOR = "monitor"
-_GATHER_S = 0.01
 _PAUSE_S = 1.0
 _TRIES = 3
 _AT_ONCE = 500
@@ -80,14 +77,11 @@ class Adoption(Duty):
 
     name = "adoption"
 
-    def __init__(self, view: RegistryView, relationships: Relationships, *, leads: Callable[[], bool]) -> None:
-        self._view = view
+    def __init__(self, post: Post, relationships: Relationships) -> None:
+        super().__init__(post)
         self._relationships = relationships
-        self._leads = leads
         self._waiting = Waiting()
-        self._due: dict[str, None] = {}
-        self._wake = asyncio.Event()
-        self._logger = structlog.get_logger().bind(namespace=relationships.namespace)
+        self._due: Inbox[None] = Inbox()
 
     def begin(self) -> None:
         """Look at every orphan anew."""
@@ -112,17 +106,12 @@ class Adoption(Duty):
                 self._look_at(self._waiting.of(left))
 
     def _look_at(self, ids: Iterable[str]) -> None:
-        self._due.update(dict.fromkeys(ids))
-        if self._due:
-            self._wake.set()
+        self._due.put(ids, None)
 
     async def run(self) -> None:
         """Adopt whoever is due; ends by cancellation."""
         while True:
-            await self._wake.wait()
-            await asyncio.sleep(_GATHER_S)
-            self._wake.clear()
-            due, self._due = self._due, {}
+            due = await self._due.take()
             if not self._leads():
                 continue
             waiting = list(due)
@@ -131,7 +120,7 @@ class Adoption(Duty):
                     await self._adopt(waiting[start : start + _AT_ONCE])
             except HopperError as error:
                 self._logger.warning("adoption.failed", detail=str(error))
-                self._look_at(due)
+                self._due.put_back(due)
                 await asyncio.sleep(_PAUSE_S)
 
     async def _adopt(self, ids: Sequence[str]) -> None:

@@ -3,16 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError, NotLeader, StoreFault
 from hopper.instance.alarms import Alarms
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.outbox import Outbox
-from hopper.instance.view import RegistryView
 from hopper.model.alert import Alert, AlertKind, AlertPosition, AlertStatus
 from hopper.model.event import Event
 from hopper.store.alerting import AlertStore
@@ -42,22 +38,12 @@ class Alerts(Duty):
 
     name = "alerts"
 
-    def __init__(
-        self,
-        settings: Settings,
-        view: RegistryView,
-        store: InstanceStore,
-        *,
-        monitor_id: str,
-        leads: Callable[[], bool],
-    ) -> None:
-        self._settings = settings
-        self._view = view
+    def __init__(self, post: Post, store: InstanceStore) -> None:
+        super().__init__(post)
+        settings = self._settings
         self._store = store
         self._positions = AlertStore(store)
         self._log = ChangeLog(settings, client=store.client)
-        self._monitor_id = monitor_id
-        self._leads = leads
         self._outbox: Outbox | None = None
         if settings.alert_webhook is not None:
             self._outbox = Outbox(settings, settings.alert_webhook, on_done=self._done)
@@ -70,7 +56,6 @@ class Alerts(Duty):
         self._noted: AlertPosition | None = None
         self._noted_s = 0.0
         self._wake = asyncio.Event()
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Go on from what Redis says has been dealt with."""

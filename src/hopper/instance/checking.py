@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import structlog
 
-from hopper.config import Settings
 from hopper.errors import HopperError, Invalid
 from hopper.instance.checker import Checker, Finding
-from hopper.instance.duty import Duty
-from hopper.instance.view import RegistryView
+from hopper.instance.duty import Duty, Post
 from hopper.model.check import Target, target_of
 from hopper.model.event import Event
 from hopper.model.health import Health
@@ -77,28 +74,22 @@ class Checking(Duty):
 
     def __init__(
         self,
-        settings: Settings,
-        view: RegistryView,
+        post: Post,
         store: InstanceStore,
         *,
-        monitor_id: str,
-        leads: Callable[[], bool],
         look_at: Callable[[str], None],
         report: Report | None = None,
     ) -> None:
         """`look_at` has the detector look at an instance now, `report` tells what level the checks have found."""
-        self._view = view
+        super().__init__(post)
         self._store = store
-        self._monitor_id = monitor_id
-        self._leads = leads
         self._look_at = look_at
         self._report = report or _unheard
-        self._slots = asyncio.Semaphore(settings.checks_at_once)
+        self._slots = asyncio.Semaphore(self._settings.checks_at_once)
         self._running: dict[str, tuple[_Subject, asyncio.Task[None]]] = {}
         self._changed: dict[str, None] = {}
         self._anew = False
         self._wake = asyncio.Event()
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Check everybody, spread over half of what each one's TTL leaves; who changes meanwhile at once."""

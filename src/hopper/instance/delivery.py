@@ -5,10 +5,9 @@ from typing import Any
 
 import orjson
 
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.executor import Executor
 from hopper.instance.restarts import Restarts
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event
 from hopper.model.record import Record
 from hopper.model.restart import RestartLedger
@@ -27,11 +26,16 @@ class Delivery(Duty):
 
     name = "delivery"
 
-    def __init__(self, view: RegistryView, restarts: Restarts, *, leads: Callable[[], bool], send: Send) -> None:
-        self._view = view
+    def __init__(self, post: Post, restarts: Restarts, *, send: Send) -> None:
+        super().__init__(post)
         self._send = send
         self._executor = Executor(
-            view, restarts.store, self._deliver, wants=_has_webhook, candidates=self._with_webhook, acts=leads
+            self._view,
+            restarts.store,
+            self._deliver,
+            wants=_has_webhook,
+            candidates=self._with_webhook,
+            acts=self._leads,
         )
 
     def begin(self) -> None:

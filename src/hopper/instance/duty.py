@@ -1,8 +1,25 @@
 """Duties: what the leading monitor does beside detecting failures, each a task of its own."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from hopper.config import Settings
+from hopper.instance.view import RegistryView
 from hopper.model.event import Event
 
-__all__ = ["Duty"]
+__all__ = ["Duty", "Post"]
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Where a monitor's duties stand: what it sees, and whether it leads now."""
+
+    settings: Settings
+    view: RegistryView
+    monitor_id: str
+    leads: Callable[[], bool]
 
 
 class Duty:
@@ -12,6 +29,13 @@ class Duty:
     """
 
     name: str
+
+    def __init__(self, post: Post) -> None:
+        self._settings = post.settings
+        self._view = post.view
+        self._monitor_id = post.monitor_id
+        self._leads = post.leads
+        self._logger = structlog.get_logger().bind(namespace=post.settings.namespace)
 
     def begin(self) -> None:
         """This monitor begins to lead, or Redis may have lost data: look at everything anew."""

@@ -1,17 +1,13 @@
 """Escalation: a Project is unhealthy, and restarted by its policy, when too many of its children were given up."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError, Unavailable
 from hopper.instance.agenda import Agenda
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
+from hopper.instance.levels import Report
 from hopper.instance.restarts import Restarts
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import Health
 from hopper.model.record import Record
@@ -19,10 +15,7 @@ from hopper.model.scope import Scope
 from hopper.model.selector import Selector
 from hopper.model.state import State
 
-__all__ = ["Escalation", "Report"]
-
-Report = Callable[[str, Health, dict[str, Any]], None]
-"""`report(id, level, evidence)`: a Project is `unhealthy` by the `children` of the evidence, or `healthy` again."""
+__all__ = ["Escalation"]
 
 ACTOR = "monitor"
 _READ_AT_ONCE = 500
@@ -44,28 +37,15 @@ class Escalation(Duty):
 
     name = "escalation"
 
-    def __init__(
-        self,
-        settings: Settings,
-        view: RegistryView,
-        restarts: Restarts,
-        *,
-        monitor_id: str,
-        leads: Callable[[], bool],
-        report: Report | None = None,
-    ) -> None:
-        self._settings = settings
-        self._view = view
+    def __init__(self, post: Post, restarts: Restarts, *, report: Report) -> None:
+        super().__init__(post)
         self._restarts = restarts
-        self._monitor_id = monitor_id
-        self._leads = leads
         self._report = report
         self._given_up: dict[str, int] = {}
         """Child to when it was given up, by Redis' clock."""
         self._unhealthy: dict[str, list[str]] = {}
         self._agenda: Agenda[str] = Agenda()
         self._anew = asyncio.Event()
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Look anew for whoever was given up."""
@@ -163,12 +143,9 @@ class Escalation(Duty):
 
     def _tell(self, project: Record, level: Health, children: list[str]) -> None:
         self._logger.warning("escalation.level", id=project.id, level=level.value, children=children)
-        if self._report is not None:
-            some = ", ".join(children[:_TOLD]) + (", ..." if len(children) > _TOLD else "")
-            reasons = [f"{len(children)} of its children were given up: {some}"] if children else []
-            self._report(
-                project.id, level, {"children": children[:_NAMED], "given_up": len(children), "reasons": reasons}
-            )
+        some = ", ".join(children[:_TOLD]) + (", ..." if len(children) > _TOLD else "")
+        reasons = [f"{len(children)} of its children were given up: {some}"] if children else []
+        self._report(project.id, level, {"children": children[:_NAMED], "given_up": len(children), "reasons": reasons})
 
     def _given_up_under(self, project: Record) -> list[str]:
         """The children of a Project that were given up since it started."""

@@ -4,16 +4,12 @@
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError, NotFound, StaleIncarnation
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.pulse import local_ms
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
 from hopper.store.surveillance import SurveillanceStore
 
@@ -34,20 +30,11 @@ class Flapping(Duty):
 
     name = "flapping"
 
-    def __init__(
-        self,
-        settings: Settings,
-        view: RegistryView,
-        surveillance: SurveillanceStore,
-        *,
-        leads: Callable[[], bool],
-    ) -> None:
-        self._window_ms = settings.flap_window_s * 1000
-        self._view = view
+    def __init__(self, post: Post, surveillance: SurveillanceStore) -> None:
+        super().__init__(post)
+        self._window_ms = self._settings.flap_window_s * 1000
         self._surveillance = surveillance
-        self._leads = leads
         self._due: dict[str, float] = {}
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Look at everybody who is flapping anew."""

@@ -5,12 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError, NotLeader, StaleIncarnation, Unavailable
-from hopper.instance.duty import Duty
-from hopper.instance.view import RegistryView
+from hopper.instance.duty import Duty, Post
+from hopper.instance.inbox import Inbox
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import ALIVE, Health, severity
 from hopper.model.record import Record
@@ -18,12 +15,14 @@ from hopper.model.scope import Scope
 from hopper.model.thresholds import effective_thresholds
 from hopper.store.sampling import Assessment, SampleStore
 
-__all__ = ["SOURCES", "Levels", "begins_anew"]
+__all__ = ["SOURCES", "Levels", "Report", "begins_anew"]
+
+Report = Callable[[str, Health, dict[str, Any]], None]
+"""`report(id, level, evidence)`: what one source says of an instance from now on."""
 
 SOURCES: Final = (Reason.THRESHOLDS, Reason.CHECK, Reason.CHILDREN)
 """What may have a say in the health of an instance that is alive."""
 
-_GATHER_S = 0.01
 _PAUSE_S = 1.0
 _AT_ONCE = 200
 """Instances written before the next pulse and the next probe have their turn."""
@@ -51,24 +50,11 @@ class Levels(Duty):
 
     name = "levels"
 
-    def __init__(
-        self,
-        settings: Settings,
-        view: RegistryView,
-        store: SampleStore,
-        *,
-        monitor_id: str,
-        leads: Callable[[], bool],
-    ) -> None:
-        self._settings = settings
-        self._view = view
+    def __init__(self, post: Post, store: SampleStore) -> None:
+        super().__init__(post)
         self._store = store
-        self._monitor_id = monitor_id
-        self._leads = leads
         self._words: dict[str, dict[Reason, _Word]] = {}
-        self._due: dict[str, Reason] = {}
-        self._wake = asyncio.Event()
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
+        self._due: Inbox[Reason] = Inbox()
 
     # -- what the sources say --------------------------------------------------------------------------------------
 
@@ -90,6 +76,14 @@ class Levels(Duty):
             self._words.pop(id, None)
         elif level is not known or record.health is not self.effective(id):
             self._put(id, source)
+
+    def reporter(self, source: Reason) -> Report:
+        """`report` for one source."""
+
+        def report(id: str, level: Health, evidence: dict[str, Any]) -> None:
+            self.report(id, source, level, evidence)
+
+        return report
 
     def level(self, id: str, source: Reason) -> Health:
         """What a source says of an instance; `healthy` where it has not spoken."""
@@ -190,24 +184,18 @@ class Levels(Duty):
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def _put(self, id: str, why: Reason) -> None:
-        self._due[id] = why
-        self._wake.set()
+        self._due.put([id], why)
 
     async def run(self) -> None:
         """Write whatever is due; ends by cancellation."""
         while True:
-            await self._wake.wait()
-            await asyncio.sleep(_GATHER_S)
-            self._wake.clear()
-            due, self._due = self._due, {}
+            due = await self._due.take()
             if not self._leads():
                 continue
             waiting = [one for id, why in due.items() if (one := self._assessment(id, why)) is not None]
             for start in range(0, len(waiting), _AT_ONCE):
                 if not await self._write(waiting[start : start + _AT_ONCE]):
-                    for one in waiting[start:]:
-                        self._due.setdefault(one.id, due[one.id])
-                    self._wake.set()
+                    self._due.put_back({one.id: due[one.id] for one in waiting[start:]})
                     await asyncio.sleep(_PAUSE_S)
                     break
                 await asyncio.sleep(0)

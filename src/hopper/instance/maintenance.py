@@ -3,11 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from hopper.errors import HopperError, NotFound, Unavailable
-from hopper.instance.duty import Duty
-from hopper.instance.view import RegistryView
+from hopper.instance.duty import Duty, Post
 from hopper.model.event import Event, EventType
 from hopper.store.instances import InstanceStore
 
@@ -23,21 +20,12 @@ class MaintenanceEnds(Duty):
 
     name = "maintenance"
 
-    def __init__(
-        self,
-        view: RegistryView,
-        store: InstanceStore,
-        *,
-        leads: Callable[[], bool],
-        redis_ms: Callable[[], float],
-    ) -> None:
+    def __init__(self, post: Post, store: InstanceStore, *, redis_ms: Callable[[], float]) -> None:
         """`redis_ms` is Redis' clock as the monitor reckons it."""
-        self._view = view
+        super().__init__(post)
         self._store = store
-        self._leads = leads
         self._redis_ms = redis_ms
         self._ends: dict[str, int] = {}
-        self._logger = structlog.get_logger().bind(namespace=store.settings.namespace)
 
     def begin(self) -> None:
         """Note everybody's maintenance anew."""

@@ -7,8 +7,6 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
 
 import structlog
 
@@ -20,10 +18,10 @@ from hopper.instance.checking import Checking
 from hopper.instance.delivery import Delivery, Send
 from hopper.instance.departures import Departures
 from hopper.instance.detector import FailureDetector
-from hopper.instance.duty import Duty
-from hopper.instance.escalation import Escalation, Report
+from hopper.instance.duty import Duty, Post
+from hopper.instance.escalation import Escalation
 from hopper.instance.flapping import Flapping
-from hopper.instance.levels import Levels
+from hopper.instance.levels import Levels, Report
 from hopper.instance.maintenance import MaintenanceEnds
 from hopper.instance.pulse import Pulse, local_ms
 from hopper.instance.reaping import Reaping
@@ -36,7 +34,6 @@ from hopper.instance.strays import Strays
 from hopper.instance.view import RegistryView
 from hopper.instance.webhook import Webhook
 from hopper.model.event import Event, Reason
-from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
@@ -68,7 +65,6 @@ class Monitor:
     ) -> None:
         """Others may be given for what posts webhooks, takes the level of a Project, and says who is under guard."""
         self.id = f"monitor-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        self._settings = settings
         self._store = InstanceStore(settings)
         self._surveillance = SurveillanceStore(settings)
         self._log = ChangeLog(settings)
@@ -87,48 +83,26 @@ class Monitor:
             on_follow=self.detector.end,
         )
         self.detector.pulse = self.pulse
+        post = Post(settings, self.view, self.id, leads=lambda: self.pulse.leads)
         samples = SampleStore(settings, client=self._store.client)
-        self.levels = Levels(settings, self.view, samples, monitor_id=self.id, leads=self._leads)
+        restarts, departures = Restarts(self._store), Departures(self._store)
+        is_guarded = is_guarded or self.detector.guards.spares
+        self.levels = Levels(post, samples)
         self._webhook = Webhook(settings)
-        restarts = Restarts(self._store)
-        relationships, departures = Relationships(self._store, self.view), Departures(self._store)
         self._duties: tuple[Duty, ...] = (
             self.levels,  # before the sources that report to it
-            Sampling(settings, self.view, samples, self.levels, leads=self._leads),
-            Strays(settings, self.view, samples, leads=self._leads),
-            Adoption(self.view, relationships, leads=self._leads),
-            Resuming(settings, self.view, departures, leads=self._leads),
-            MaintenanceEnds(self.view, self._store, leads=self._leads, redis_ms=self._redis_ms),
-            Reaping(settings, self.view, departures, self.pulse, is_guarded=is_guarded or self.detector.guards.spares),
-            Flapping(settings, self.view, self._surveillance, leads=self._leads),
-            Checking(
-                settings,
-                self.view,
-                self._store,
-                monitor_id=self.id,
-                leads=self._leads,
-                look_at=self.detector.look_at,
-                report=partial(self._report, Reason.CHECK),
-            ),
-            Restarting(
-                settings,
-                self.view,
-                restarts,
-                monitor_id=self.id,
-                leads=self._leads,
-                is_held=lambda: self.pulse.holds.open,
-                is_guarded=is_guarded or self.detector.guards.spares,
-            ),
-            Escalation(
-                settings,
-                self.view,
-                restarts,
-                monitor_id=self.id,
-                leads=self._leads,
-                report=report or partial(self._report, Reason.CHILDREN),
-            ),
-            Delivery(self.view, restarts, leads=self._leads, send=send or self._webhook.send),
-            Alerts(settings, self.view, self._store, monitor_id=self.id, leads=self._leads),
+            Sampling(post, samples, self.levels),
+            Strays(post, samples),
+            Adoption(post, Relationships(self._store, self.view)),
+            Resuming(post, departures),
+            MaintenanceEnds(post, self._store, redis_ms=self._redis_ms),
+            Reaping(post, departures, self.pulse, is_guarded=is_guarded),
+            Flapping(post, self._surveillance),
+            Checking(post, self._store, look_at=self.detector.look_at, report=self.levels.reporter(Reason.CHECK)),
+            Restarting(post, restarts, is_held=lambda: self.pulse.holds.open, is_guarded=is_guarded),
+            Escalation(post, restarts, report=report or self.levels.reporter(Reason.CHILDREN)),
+            Delivery(post, restarts, send=send or self._webhook.send),
+            Alerts(post, self._store),
         )
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, monitor=self.id)
 
@@ -208,12 +182,6 @@ class Monitor:
         self._begin_detector()
         for duty in self._duties:
             duty.begin()
-
-    def _report(self, source: Reason, id: str, level: Health, evidence: dict[str, Any]) -> None:
-        self.levels.report(id, source, level, evidence)
-
-    def _leads(self) -> bool:
-        return self.pulse.leads
 
     def _redis_ms(self) -> float:
         return self.pulse.clock.redis_ms(local_ms())

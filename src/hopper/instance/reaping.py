@@ -12,14 +12,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import Conflict, HopperError
 from hopper.instance.departures import Departures
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.pulse import Pulse, local_ms
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
@@ -60,24 +56,17 @@ class Reaping(Duty):
     name = "reaping"
 
     def __init__(
-        self,
-        settings: Settings,
-        view: RegistryView,
-        departures: Departures,
-        pulse: Pulse,
-        *,
-        is_guarded: Callable[[Record], bool] = lambda _: False,
+        self, post: Post, departures: Departures, pulse: Pulse, *, is_guarded: Callable[[Record], bool]
     ) -> None:
         """`is_guarded` tells whether the group of an instance is guarded now."""
-        self._settle_ms = settings.guard_settle_s * 1000
-        self._view = view
+        super().__init__(post)
+        self._settle_ms = self._settings.guard_settle_s * 1000
         self._departures = departures
         self._pulse = pulse
         self._is_guarded = is_guarded
         self._graves: dict[str, _Grave] = {}
         self._anew = True
         self._began_ms = local_ms()
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Reap nobody before the guard can know."""
@@ -109,7 +98,7 @@ class Reaping(Duty):
             if self._anew:
                 self._anew = False
                 await self._each(self._view.replica.records, self._bury)
-            if self._pulse.leads:
+            if self._leads():
                 await self._each(self._graves, self._look_at)
 
     async def _each(self, ids: Iterable[str], look: Callable[[Record], Awaitable[None]]) -> None:
@@ -137,7 +126,7 @@ class Reaping(Duty):
     def _is_ripe(self, record: Record, grave: _Grave) -> bool:
         if record.deregister_after_ms is None or record.maintenance is not None or record.leaving is not None:
             return False
-        if not self._pulse.leads or not self._view.complete:
+        if not self._leads() or not self._view.complete:
             return False
         now_ms = local_ms()
         return (
@@ -151,9 +140,7 @@ class Reaping(Duty):
     async def _reap(self, record: Record, grave: _Grave) -> None:
         """Remove one. Who stays is looked at again later, and everybody soon after a fault of Redis."""
         try:
-            revision = await self._departures.reap(
-                record, monitor_id=self._pulse.monitor_id, reason=REASON, actor=ACTOR
-            )
+            revision = await self._departures.reap(record, monitor_id=self._monitor_id, reason=REASON, actor=ACTOR)
         except Conflict as stays:
             self._logger.info("reaping.stays", id=record.id, detail=str(stays))
         except HopperError as error:

@@ -19,7 +19,6 @@ class Relationships:
     def __init__(self, store: InstanceStore, view: RegistryView) -> None:
         self._store = store
         self._view = view
-        self.namespace = store.settings.namespace
         self._logger = structlog.get_logger().bind(namespace=store.settings.namespace)
 
     async def link(

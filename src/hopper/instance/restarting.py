@@ -3,14 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError, IllegalTransition, Leaving, NotFound, NotLeader, StaleIncarnation
 from hopper.instance.agenda import Agenda
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.restarts import Restarts
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import Health
 from hopper.model.record import Record
@@ -19,7 +15,7 @@ from hopper.model.selector import Selector
 from hopper.model.state import State
 from hopper.store.restarting import Standing
 
-__all__ = ["Restarting", "nobody"]
+__all__ = ["Restarting"]
 
 ACTOR = "monitor"
 _AT_ONCE = 64
@@ -28,11 +24,6 @@ _SUPERVISED_S = 0.2
 _AGAIN_S = 1.0
 _MAINTENANCE_S = 60.0
 """Seconds between two looks at one in maintenance; its end by an operator is seen at once."""
-
-
-def nobody(_: Record) -> bool:
-    """Whether an instance is guarded, where nobody is."""
-    return False
 
 
 class Restarting(Duty):
@@ -46,24 +37,17 @@ class Restarting(Duty):
 
     def __init__(
         self,
-        settings: Settings,
-        view: RegistryView,
+        post: Post,
         restarts: Restarts,
         *,
-        monitor_id: str,
-        leads: Callable[[], bool],
         is_held: Callable[[], bool],
-        is_guarded: Callable[[Record], bool] = nobody,
+        is_guarded: Callable[[Record], bool],
     ) -> None:
-        self._settings = settings
-        self._view = view
+        super().__init__(post)
         self._restarts = restarts
-        self._monitor_id = monitor_id
-        self._leads = leads
         self._is_held = is_held
         self._is_guarded = is_guarded
         self._agenda: Agenda[str] = Agenda()
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Look at whoever has failed or is down anew."""

@@ -2,15 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError
 from hopper.instance.departures import Departures
-from hopper.instance.duty import Duty
-from hopper.instance.view import RegistryView
+from hopper.instance.duty import Duty, Post
 from hopper.model.record import Record
 
 __all__ = ["Resuming"]
@@ -24,15 +19,10 @@ class Resuming(Duty):
 
     name = "resuming"
 
-    def __init__(
-        self, settings: Settings, view: RegistryView, departures: Departures, *, leads: Callable[[], bool]
-    ) -> None:
-        self._settings = settings
-        self._view = view
+    def __init__(self, post: Post, departures: Departures) -> None:
+        super().__init__(post)
         self._departures = departures
-        self._leads = leads
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     async def run(self) -> None:
         """Look every quarter of `departure_quiet_ms`; ends by cancellation."""

@@ -2,15 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError
-from hopper.instance.duty import Duty
+from hopper.instance.duty import Duty, Post
 from hopper.instance.levels import Levels, begins_anew
-from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import ALIVE, Health
 from hopper.model.heartbeat import parse_heartbeat
@@ -34,23 +30,12 @@ class Sampling(Duty):
 
     name = "sampling"
 
-    def __init__(
-        self,
-        settings: Settings,
-        view: RegistryView,
-        store: SampleStore,
-        levels: Levels,
-        *,
-        leads: Callable[[], bool],
-    ) -> None:
-        self._settings = settings
-        self._view = view
+    def __init__(self, post: Post, store: SampleStore, levels: Levels) -> None:
+        super().__init__(post)
         self._store = store
         self._levels = levels
-        self._leads = leads
         self._thresholds: dict[str, Mapping[str, Threshold]] = {}
         self._undecided: dict[str, Hysteresis] = {}
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Find out anew who has thresholds."""

@@ -2,17 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import structlog
-
-from hopper.config import Settings
 from hopper.errors import HopperError, StoreFault
-from hopper.instance.duty import Duty
-from hopper.instance.view import RegistryView
+from hopper.instance.duty import Duty, Post
 from hopper.model.heartbeat import parse_heartbeat
 from hopper.store.sampling import SampleStore, Scanned
 
@@ -57,18 +53,13 @@ class Strays(Duty):
 
     name = "strays"
 
-    def __init__(
-        self, settings: Settings, view: RegistryView, store: SampleStore, *, leads: Callable[[], bool]
-    ) -> None:
-        self._settings = settings
-        self._view = view
+    def __init__(self, post: Post, store: SampleStore) -> None:
+        super().__init__(post)
         self._store = store
-        self._leads = leads
         self._walk = 0
         self._seen: dict[str, _Sighting] = {}
         self._told: frozenset[str] = frozenset()
         self._fresh = True
-        self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """Believe what the leader before has found until the first walk ends."""
