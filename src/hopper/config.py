@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     """Children of a Project that may exhaust their restarts before it is `unhealthy`, where its policy does not say."""
     executor_lease_s: Seconds = 10.0
     """Seconds for which whoever carries out a restart keeps others from it without a sign of life."""
+    restart_wait_s: Seconds = 120.0
+    """Seconds in which an instance must register once its webhook or callback was asked; else that restart failed."""
 
     alert_webhook: str | None = None
     """Where `down`, `failed`, guards and holds are told by POST; absent: nowhere."""

@@ -133,6 +133,19 @@ STORIES: dict[str, tuple[Event, str]] = {
         event(EventType.RESTART_CLAIMED, evidence={"count": 0, "delay_ms": 0}, reason="operator", actor="cli"),
         "a restart claimed, at once, by cli (operator)",
     ),
+    "a restart after one in vain": (
+        event(
+            EventType.RESTART_CLAIMED,
+            evidence={
+                "count": 2, "max_restarts": 5, "delay_ms": 0, "sent_at_ms": AT_MS, "register_by_ms": AT_MS + 15_000,
+            },
+            reason="not-registered",
+        ),
+        (
+            "restart 2 of 5 claimed, at once: the one sent at 2026-11-22 19:54:55.782 was in vain, as it had not "
+            "registered by 2026-11-22 19:55:10.782 (not-registered)"
+        ),
+    ),
     "given up": (
         event(EventType.RESTART_EXHAUSTED, evidence={"count": 5}, reason="exit"),
         "not restarted: 5 restarts have not helped, and no more are allowed (exit)",

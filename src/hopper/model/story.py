@@ -61,7 +61,7 @@ def _what(event: Event, record: Record) -> str:
         case EventType.RESTART_EXHAUSTED:
             count = event.evidence.get("count")
             told = "1 restart has" if count == 1 else f"{count} restarts have"
-            return f"not restarted: {told} not helped, and no more are allowed"
+            return f"not restarted: {told} not helped, and no more are allowed{_in_vain(event.evidence)}"
         case EventType.UPDATED if "leaving" in previous:
             return _leaving(record)
         case EventType.UPDATED if "maintenance" in previous:
@@ -86,7 +86,15 @@ def _exit(evidence: Mapping[str, Any]) -> str:
 def _claim(evidence: Mapping[str, Any]) -> str:
     count, delay_ms = evidence.get("count", 0), evidence.get("delay_ms", 0)
     which = f"restart {count} of {evidence.get('max_restarts')}" if count else "a restart"
-    return f"{which} claimed, {f'in {delay_ms} ms' if delay_ms else 'at once'}"
+    return f"{which} claimed, {f'in {delay_ms} ms' if delay_ms else 'at once'}{_in_vain(evidence)}"
+
+
+def _in_vain(evidence: Mapping[str, Any]) -> str:
+    """That the restart before came to nothing; nothing where it is not that."""
+    if "register_by_ms" not in evidence:
+        return ""
+    sent, by = moment(evidence["sent_at_ms"]), moment(evidence["register_by_ms"])
+    return f": the one sent at {sent} was in vain, as it had not registered by {by}"
 
 
 def _move(old: str | None, new: str | None) -> str:
