@@ -139,7 +139,8 @@ async def test_detail_pages_instances_with_their_metrics_and_what_is_wrong_with_
         "reasons": [], "metrics": {"queue_depth": 3},
         "problems": ["error_rate is 'high', not a number"], "heartbeat": True,
         "expires_in_ms": None, "ttl_ms": 15_000, "incarnation": 2, "down_at_ms": None,
-        "started_at_ms": tree["web"]["started_at_ms"], "flapping": False, "restarts": 0, "rollup": None,
+        "started_at_ms": tree["web"]["started_at_ms"], "flapping": False, "restarts": 0,
+        "restart": None, "rollup": None,
     }  # fmt: skip
     rest = await api.get(f"{PREFIX}/health", params={"detail": "true", "cursor": first["next_cursor"]})
     assert ids(rest) == ["shop", "run-1", "run-2"]

@@ -86,6 +86,13 @@ class RestartStore(RecordWriter):
         except StoreFault as fault:
             return fault
 
+    async def ledger(self, id: str) -> RestartLedger:
+        """The ledger of one instance, also of one that never had a restart. `StoreFault` where it cannot be read."""
+        with reading():
+            found = await self.client.hgetall(self.keys.restarts(id))
+        with readable(self.keys.restarts(id)):
+            return RestartLedger.from_hash(found)
+
     async def stands(self, id: str, incarnation: int) -> bool:
         """Whether a restart of this incarnation was claimed or refused for good: one small read, to be repeated."""
         with reading():
