@@ -7,6 +7,7 @@ import orjson
 
 from hopper.errors import Compacted, Invalid, NotFound
 from hopper.instance.replica import Replica
+from hopper.model.condition import condition
 from hopper.model.digest import digest, page
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
@@ -37,7 +38,7 @@ class Story:
         `restart` is what became of a restart that it waits for, None where it waits for none.
         """
         restart = None if record is None else report_of(record, ledger)
-        now = "it is not registered" if record is None else f"it is {record.state} and {record.health}"
+        now = "it is not registered" if record is None else f"it is {record.state} and {condition(record)}"
         items = [{"revision": event.revision, "at_ms": event.at_ms, "text": tell(event)} for event in self.events]
         events = sorted(self.events, key=lambda event: event.revision)
         told = digest(events, now_ms=self.read_at_ms)
