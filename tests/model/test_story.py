@@ -37,6 +37,20 @@ def event(kind: EventType, *, previous: Any = None, reason: str = "", actor: str
 
 
 STORIES: dict[str, tuple[Event, str]] = {
+    "a heartbeat that was cut short": (
+        event(
+            EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DOWN, reason="lapsed",
+            evidence={**LAPSE, "last_heartbeat_ms": None},
+        ),
+        "healthy -> down: its heartbeat was gone at 2026-11-22 19:55:10.782, and when it was written is not known",
+    ),
+    "a check that failed": (
+        event(
+            EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DOWN, reason="check",
+            evidence={**LAPSE, "lapsed": 2, "last_heartbeat_ms": None, "reasons": ["its check failed once: refused"]},
+        ),
+        "healthy -> down: its check failed once: refused, with 1 more of the 30 in its group",
+    ),
     "registered": (
         event(EventType.REGISTERED, parent_id="web", actor="api"),
         "registered as orchestration 'nightly' under 'web', running, by api",

@@ -107,7 +107,7 @@ class Monitor:
                 self._store,
                 monitor_id=self.id,
                 leads=self._leads,
-                look_at=self.detector.look_at,
+                disavowed=self.detector.disavow,
                 report=partial(self._report, Reason.CHECK),
             ),
             Restarting(

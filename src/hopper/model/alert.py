@@ -137,7 +137,9 @@ def describe(
         case AlertKind.EXHAUSTED, _:
             return f"{who} has failed and is not restarted any more{why}"
     sentence = f"{who} is down since {moment(at_ms)} UTC"
-    if "last_heartbeat_ms" in evidence:
+    if evidence.get("reasons"):
+        sentence += f": {'; '.join(evidence['reasons'])}"
+    elif evidence.get("last_heartbeat_ms") is not None:
         sentence += f": its last heartbeat was at {moment(evidence['last_heartbeat_ms'])}"
     below = evidence.get("descendants_down", 0)
     if below:

@@ -122,16 +122,26 @@ def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
     """The figures behind a verdict; the reason alone where there are none."""
     if "deadline_ms" not in evidence:
         return "; ".join(evidence.get("reasons") or [_PLAIN.get(reason, reason or "no reason given")])
-    words = [
-        f"its heartbeat of {moment(evidence['last_heartbeat_ms'])} ended at {moment(evidence['deadline_ms'])}",
-        f"and was found gone {evidence['lateness_ms']} ms later",
-    ]
+    words = [_end(evidence)]
     lapsed, size = evidence.get("lapsed", 1), evidence.get("group_size", 0)
     if lapsed > 1:
         words.append(f"with {lapsed - 1} more of the {size} in its group")
     if evidence.get("descendants_total"):
         words.append(f"and {evidence['descendants_gone']} of the {evidence['descendants_total']} below it were too")
-    return " ".join(words) + _SPARED.get(reason, "" if reason == "lapsed" else f" [{reason}]")
+    comma = "," if evidence.get("reasons") and len(words) > 1 else ""
+    return " ".join([words[0] + comma, *words[1:]]) + _SPARED.get(
+        reason, "" if reason in ("lapsed", "check") else f" [{reason}]"
+    )
+
+
+def _end(evidence: Mapping[str, Any]) -> str:
+    """How a heartbeat ended: by a check that failed, by its time, or nobody knows."""
+    if evidence.get("reasons"):
+        return "; ".join(evidence["reasons"])
+    last_ms, ended = evidence.get("last_heartbeat_ms"), moment(evidence["deadline_ms"])
+    if last_ms is None:
+        return f"its heartbeat was gone at {ended}, and when it was written is not known"
+    return f"its heartbeat of {moment(last_ms)} ended at {ended} and was found gone {evidence['lateness_ms']} ms later"
 
 
 def _shown(value: Any) -> str:
