@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from hopper.model.record import Record
-from hopper.model.story import moment
+from hopper.model.story import exit_words, moment
 
 __all__ = ["Alert", "AlertKind", "AlertPosition", "AlertStatus", "describe"]
 
@@ -133,7 +133,7 @@ def describe(
         case _, AlertStatus.RESOLVED:
             return f"{who} is no longer {kind}{why}"
         case AlertKind.FAILED, _:
-            return f"{who} has failed{why}"
+            return f"{who} has failed{why}{exit_words(evidence)}"
         case AlertKind.EXHAUSTED, _:
             return f"{who} has failed and is not restarted any more{why}"
     sentence = f"{who} is down since {moment(at_ms)} UTC"

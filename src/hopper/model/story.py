@@ -10,7 +10,7 @@ from hopper.model.children import ChildrenMode
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 
-__all__ = ["moment", "tell"]
+__all__ = ["exit_words", "moment", "tell"]
 
 _FATES = {
     ChildrenMode.RESTRICT: "it has no children",
@@ -52,7 +52,7 @@ def _what(event: Event, record: Record) -> str:
         case EventType.PARENT_CHANGED:
             return _move(previous.get("parent_id"), record.parent_id)
         case EventType.STATE_CHANGED:
-            return f"{previous.get('state')} -> {record.state}{_exit(event.evidence)}"
+            return f"{previous.get('state')} -> {record.state}{exit_words(event.evidence)}"
         case EventType.HEALTH_CHANGED:
             flapping = "; it is flapping" if "flapping" in previous and record.flapping else ""
             return f"{previous.get('health')} -> {record.health}: {_verdict(event.reason, event.evidence)}{flapping}"
@@ -76,8 +76,8 @@ def _what(event: Event, record: Record) -> str:
             return str(other).replace("_", " ")
 
 
-def _exit(evidence: Mapping[str, Any]) -> str:
-    """How a command ended; nothing where that is not told."""
+def exit_words(evidence: Mapping[str, Any]) -> str:
+    """How a command ended by the evidence of its failure, after a comma; nothing where that is not told."""
     if "signal" in evidence:
         return f", ended by signal {evidence['signal']}"
     return f", exit code {evidence['exit_code']}" if "exit_code" in evidence else ""
