@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     @classmethod
     def _meant(cls, value: dict[str, Threshold]) -> dict[str, Threshold]:
         for metric, threshold in value.items():
-            flaw = flaw_of(threshold)
+            flaw = flaw_of(metric, threshold)
             if flaw is not None:
                 raise ValueError(f"{metric}: {flaw}")
         return value

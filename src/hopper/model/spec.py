@@ -186,7 +186,7 @@ def _check_wish(spec: InstanceSpec) -> None:
 def _check_thresholds(spec: InstanceSpec) -> None:
     """Refuse a threshold that could never be meant."""
     for metric, threshold in spec.thresholds.items():
-        flaw = flaw_of(threshold)
+        flaw = flaw_of(metric, threshold)
         if flaw is not None:
             field_name, shown = f"thresholds.{metric}", asdict(threshold)
             raise Invalid(f"{field_name} is {shown}: {flaw}", field=field_name, value=shown)
