@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from hopper.model.identifiers import NAMESPACE_PATTERN
 from hopper.model.policy import Threshold
 from hopper.model.thresholds import flaw_of
-from hopper.model.webhook import target_of
+from hopper.model.webhook import is_pattern, target_of
 
 __all__ = ["Settings"]
 
@@ -131,6 +131,16 @@ class Settings(BaseSettings):
     @classmethod
     def _listed(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _can_allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not is_pattern(pattern):
+                raise ValueError(
+                    f"{pattern!r} allows no host: write HOST, HOST:PORT or *.DOMAIN, without a scheme or path"
+                )
+        return value
 
     @field_validator("thresholds")
     @classmethod
