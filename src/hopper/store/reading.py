@@ -214,4 +214,5 @@ def readable(key: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreFault(f"the key {key} holds what Hopper cannot read: {error!r}") from error
+        why = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+        raise StoreFault(f"the key {key} holds what Hopper cannot read: {why}") from error
