@@ -386,6 +386,15 @@ def fails(scene: Scene, id: str = "o1") -> None:
     scene.happens(EventType.STATE_CHANGED, id, state=State.STARTING, health=Health.HEALTHY)
 
 
+def test_a_guard_says_what_it_spares_its_group(scene):
+    evidence = {"group": "project:p1", "lapsed": 20, "group_size": 30, "ttl_ms": 15_000}
+    scene.happens(EventType.GUARD_RAISED, None, evidence=evidence)
+    assert scene.told[0].text == (
+        "a guard stands over the group 'project:p1': 20 of 30 lapsed within 15 s; its silent ones are suspect, and none "
+        "of it is judged down, restarted or reaped"
+    )
+
+
 def test_each_failure_is_told_of_but_of_one_that_flaps_only_the_first(scene):
     fails(scene)
     fails(scene)

@@ -227,7 +227,7 @@ class _NamespaceCheckup:
             else:
                 group = facts.get("group", name)
                 counts = f": {facts['lapsed']} of {facts.get('group_size')} lapsed" if "lapsed" in facts else ""
-                text = f"a guard stands over '{group}'{since}{counts}; nobody of it is judged or restarted"
+                text = f"a guard stands over '{group}'{since}{counts}; nobody of it is judged down, restarted or reaped"
                 found.append(Finding("holds", Level.WARNING, text, "look for what these have in common"))
         return found or [Finding("holds", Level.OK, "neither a hold nor a guard is in force")]
 

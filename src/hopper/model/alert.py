@@ -118,7 +118,9 @@ def describe(
         case AlertKind.GUARD, AlertStatus.FIRING:
             lapsed, size = evidence.get("lapsed", "too many"), evidence.get("group_size", "its instances")
             group = evidence.get("group", "?")
-            return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed at once, and nobody is judged"
+            within = f" within {evidence['ttl_ms'] / 1000:g} s" if "ttl_ms" in evidence else ""
+            spared = "its silent ones are suspect, and none of it is judged down, restarted or reaped"
+            return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed{within}; {spared}"
         case AlertKind.GUARD, _:
             left = evidence.get("left_down", 0)
             rest = f"; {left} of it are still suspect or down" if left else ""
