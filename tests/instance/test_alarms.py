@@ -390,8 +390,8 @@ def test_a_guard_says_what_it_spares_its_group(scene):
     evidence = {"group": "project:p1", "lapsed": 20, "group_size": 30, "ttl_ms": 15_000}
     scene.happens(EventType.GUARD_RAISED, None, evidence=evidence)
     assert scene.told[0].text == (
-        "a guard stands over the group 'project:p1': 20 of 30 lapsed within 15 s; its silent ones are suspect, and none "
-        "of it is judged down, restarted or reaped"
+        "a guard stands over the group 'project:p1': 20 of 30 lapsed within 15 s; its silent ones are suspect, and "
+        "none of it is judged down, restarted or reaped"
     )
 
 
