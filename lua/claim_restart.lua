@@ -1,5 +1,6 @@
 -- Claim the one restart of an incarnation, or tell that its restarts are used up. The first to ask is answered.
--- An operator's claim takes the place of one that others have made.
+-- An operator's claim takes the place of one that others have made. One that was sent, and after which a failed instance
+-- has not registered in its time, was in vain: it is claimed anew.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -51,11 +52,15 @@ local standby = monitor_id ~= '' and forbidden_to_standby(monitor, monitor_id, "
 if standby then
   return standby
 end
-local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'count', 'not_before_ms', 'reason')
+local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'count', 'not_before_ms', 'reason',
+  'settled_at_ms', 'register_by_ms')
 local log = open_log(revision, epoch, events, log_length)
+local in_vain = false
 if ledger[1] == incarnation and ledger[2] then
   local asked_before = ledger[5] == 'operator' and ledger[2] == 'claimed'
-  if operator ~= '1' or asked_before then
+  local register_by_ms = tonumber(ledger[7]) or 0
+  in_vain = ledger[2] == 'sent' and register_by_ms > 0 and log.now >= register_by_ms and before.state == 'failed'
+  if not in_vain and (operator ~= '1' or asked_before) then
     return { 'repeat', integer(log.last), ledger[3], ledger[4] }
   end
 end
@@ -95,13 +100,15 @@ end
 commit(log, record_key, draft(log, before, changes, {
   type = exhausted and 'restart_exhausted' or 'restart_claimed', reason = reason, actor = actor,
   evidence = string.format(
-    '{"count":%d,"max_restarts":%d,"delay_ms":%d,"not_before_ms":%s,"incarnation":%s,"mode":%s}',
-    count, max_restarts, exhausted and 0 or delay_ms, not_before, incarnation, cjson.encode(mode)),
+    '{"count":%d,"max_restarts":%d,"delay_ms":%d,"not_before_ms":%s,"incarnation":%s,"mode":%s%s}',
+    count, max_restarts, exhausted and 0 or delay_ms, not_before, incarnation, cjson.encode(mode),
+    in_vain and string.format(',"sent_at_ms":%s,"register_by_ms":%s', ledger[6], ledger[7]) or ''),
 }))
 if is_down then
   redis.call('DEL', heartbeat)
   redis.call('SREM', down, id)
 end
 redis.call('HSET', restarts, 'count', count, 'incarnation', incarnation, 'claimed_at_ms', integer(log.now),
-  'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason, 'executor', '', 'executor_until_ms', '0', 'outcome', outcome)
+  'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason, 'executor', '', 'executor_until_ms', '0',
+  'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '', 'outcome', outcome)
 return keep_answer(request, { outcome, integer(log.next), count, not_before })

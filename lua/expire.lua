@@ -13,6 +13,7 @@
 --          verdict       string   suspect or down
 --          reason        string   why
 --          deadline_ms   integer  when the heartbeat ended, as the monitor knew it
+--          timed         integer  1 where that heartbeat was written one TTL before, 0 where that is not known
 --          lapsed        integer  how many of its group lapsed with it, itself counted
 --          group_size    integer  how many monitored ones its group has
 --          details       string   further members of the evidence as JSON, each after a comma; '' for none
@@ -28,8 +29,8 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 -- USES     clock integer refuse leader record superseded encode log draft commit liveness
 local record_key, heartbeat, down, monitor, revision, epoch, events = unpack(KEYS)
-local id, incarnation, verdict, reason, deadline_ms, lapsed, group_size, details, expected_ms, tolerance_ms,
-  monitor_id, log_length = unpack(ARGV)
+local id, incarnation, verdict, reason, deadline_ms, timed, lapsed, group_size, details, expected_ms,
+  tolerance_ms, monitor_id, log_length = unpack(ARGV)
 
 local log = open_log(revision, epoch, events, log_length)
 local off = log.now - tonumber(expected_ms)
@@ -58,8 +59,8 @@ end
 local event = {
   type = 'health_changed', reason = reason, actor = 'monitor',
   evidence = string.format(
-    '{"last_heartbeat_ms":%.0f,"deadline_ms":%.0f,"lateness_ms":%.0f,"lapsed":%d,"group_size":%d,"monitor":%s',
-    deadline_ms - before.ttl_ms, deadline_ms, log.now - deadline_ms, lapsed, group_size, cjson.encode(monitor_id))
+    '{"last_heartbeat_ms":%s,"deadline_ms":%.0f,"lateness_ms":%.0f,"lapsed":%d,"group_size":%d,"monitor":%s',
+    timed == '1' and integer(deadline_ms - before.ttl_ms) or 'null', deadline_ms, log.now - deadline_ms, lapsed, group_size, cjson.encode(monitor_id))
     .. details .. '}',
 }
 local changes

@@ -1,18 +1,22 @@
--- Write down what became of a restart, if its executor still has it.
+-- Write down what became of a restart, if its executor still has it. Once it is sent, the instance has its time to register.
 --
 -- KEYS     restarts      hash     the instance's restart ledger
 -- ARGV     incarnation   integer  the incarnation that was to be restarted
 --          executor      string   who carried it out
 --          outcome       string   sent, failed or cancelled
+--          detail        string   why it failed, '' for nothing to tell
+--          wait_ms       integer  how long it may take to register after it was sent
 -- RETURNS  settled       integer  1 where it was written, 0 where another has it, or another claim stands
 -- ERRORS
--- USES
+-- USES     clock integer
 local restarts = unpack(KEYS)
-local incarnation, executor, outcome = unpack(ARGV)
+local incarnation, executor, outcome, detail, wait_ms = unpack(ARGV)
 
 local ledger = redis.call('HMGET', restarts, 'incarnation', 'executor')
 if ledger[1] ~= incarnation or ledger[2] ~= executor then
   return { 0 }
 end
-redis.call('HSET', restarts, 'outcome', outcome)
+local now = clock()
+redis.call('HSET', restarts, 'outcome', outcome, 'detail', detail, 'settled_at_ms', integer(now),
+  'register_by_ms', outcome == 'sent' and integer(now + tonumber(wait_ms)) or '0')
 return { 1 }

@@ -39,7 +39,7 @@ RESTARTS = st.builds(
     webhook=st.none() | st.just("https://hooks.example:8443/start?x=1"),
 )
 THRESHOLDS = st.dictionaries(
-    st.sampled_from(["queue_depth", "error_rate"]),
+    st.sampled_from(["queue_depth", "response_time_ms"]),
     st.tuples(NUMBERS, NUMBERS).map(lambda pair: Threshold(*sorted(pair)))
     | NUMBERS.map(lambda limit: Threshold(limit, None))
     | NUMBERS.map(lambda limit: Threshold(None, limit)),

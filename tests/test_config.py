@@ -84,6 +84,15 @@ def test_a_value_that_cannot_be_is_refused_by_its_name(name, value):
         Settings(**{name: value})
 
 
+@pytest.mark.parametrize("pattern", ["https://hooks.example.com", "*", "hooks.example.com:https"])
+def test_a_host_that_could_never_be_called_is_refused_by_the_name_of_its_setting(pattern, monkeypatch):
+    monkeypatch.setenv("HOPPER_WEBHOOK_ALLOW", f"good.example,{pattern}")
+    with pytest.raises(ValidationError, match=rf"webhook_allow\n.*'{re.escape(pattern)}' allows no host"):
+        Settings()
+    monkeypatch.setenv("HOPPER_WEBHOOK_ALLOW", "good.example, *.better.example:8443")
+    assert Settings().webhook_allow == ("good.example", "*.better.example:8443")
+
+
 def test_settings_do_not_change():
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from hopper.model.identifiers import NAMESPACE_PATTERN
 from hopper.model.policy import Threshold
 from hopper.model.thresholds import flaw_of
-from hopper.model.webhook import target_of
+from hopper.model.webhook import is_pattern, target_of
 
 __all__ = ["Settings"]
 
@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     """Children of a Project that may exhaust their restarts before it is `unhealthy`, where its policy does not say."""
     executor_lease_s: Seconds = 10.0
     """Seconds for which whoever carries out a restart keeps others from it without a sign of life."""
+    restart_wait_s: Seconds = 120.0
+    """Seconds in which an instance must register once its webhook or callback was asked; else that restart failed."""
 
     alert_webhook: str | None = None
     """Where `down`, `failed`, guards and holds are told by POST; absent: nowhere."""
@@ -130,11 +132,21 @@ class Settings(BaseSettings):
     def _listed(cls, value: object) -> object:
         return tuple(word.strip() for word in value.split(",") if word.strip()) if isinstance(value, str) else value
 
+    @field_validator("webhook_allow")
+    @classmethod
+    def _can_allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not is_pattern(pattern):
+                raise ValueError(
+                    f"{pattern!r} allows no host: write HOST, HOST:PORT or *.DOMAIN, without a scheme or path"
+                )
+        return value
+
     @field_validator("thresholds")
     @classmethod
     def _meant(cls, value: dict[str, Threshold]) -> dict[str, Threshold]:
         for metric, threshold in value.items():
-            flaw = flaw_of(threshold)
+            flaw = flaw_of(metric, threshold)
             if flaw is not None:
                 raise ValueError(f"{metric}: {flaw}")
         return value

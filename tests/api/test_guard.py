@@ -32,7 +32,7 @@ async def test_hold_and_guards_are_shown_with_their_evidence_and_make_the_health
     assert (health["status"], health["guards"]) == ("degraded", {"project:web": WEB})
 
 
-async def test_one_guard_is_released_and_the_others_and_the_hold_stand(api, registry):
+async def test_one_guard_is_released_and_the_others_and_the_hold_stand(api, registry, tree):
     await raised(registry, "project:web", "global")
     document = (await api.delete(GUARD, params={"group": "project:web"})).json()
     assert (document["released"], set(document["guards"])) == (["project:web"], {"global"})
@@ -48,6 +48,14 @@ async def test_all_guards_are_released_where_none_is_named(api, registry):
     document = (await api.delete(GUARD)).json()
     assert sorted(document["released"]) == ["global", "project:web"]
     assert document["guards"] == {}
+
+
+async def test_the_group_of_a_project_that_is_not_there_is_named_unless_it_is_guarded(api, registry, tree):
+    for group in ("project:nobody", "project:run-1"):
+        problem = problem_of(await api.delete(GUARD, params={"group": group}), 404, "not-found")
+        assert f"'{group}'" in problem["detail"]
+    await raised(registry, "project:gone")
+    assert (await api.delete(GUARD, params={"group": "project:gone"})).json()["released"] == ["project:gone"]
 
 
 async def test_what_is_no_group_is_named(api, registry):

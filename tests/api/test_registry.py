@@ -134,12 +134,15 @@ async def test_detail_pages_instances_with_their_metrics_and_what_is_wrong_with_
     await api.put(f"{PREFIX}/instances/web/heartbeat", json={"queue_depth": 3, "error_rate": "high"})
     first = (await api.get(f"{PREFIX}/health?detail=true&limit=2")).json()
     assert [item["id"] for item in first["items"]] == ["g", "web"]
+    left_ms = first["items"][1].pop("expires_in_ms")
+    assert 0 < left_ms <= 15_000
     assert first["items"][1] == {
         "id": "web", "name": "the web", "scope": "project", "state": "running", "health": "healthy",
         "reasons": [], "metrics": {"queue_depth": 3},
         "problems": ["error_rate is 'high', not a number"], "heartbeat": True,
-        "expires_in_ms": None, "ttl_ms": 15_000, "incarnation": 2, "down_at_ms": None,
-        "started_at_ms": tree["web"]["started_at_ms"], "flapping": False, "restarts": 0, "rollup": None,
+        "ttl_ms": 15_000, "incarnation": 2, "down_at_ms": None,
+        "started_at_ms": tree["web"]["started_at_ms"], "flapping": False, "restarts": 0,
+        "restart": None, "rollup": None,
     }  # fmt: skip
     rest = await api.get(f"{PREFIX}/health", params={"detail": "true", "cursor": first["next_cursor"]})
     assert ids(rest) == ["shop", "run-1", "run-2"]
@@ -150,7 +153,7 @@ async def test_detail_pages_instances_with_their_metrics_and_what_is_wrong_with_
 async def test_a_lapsed_heartbeat_is_said_in_the_detail(api, tree, fake_client):
     await fake_client.delete("hopper:{default}:heartbeat:web")
     document = (await api.get(f"{PREFIX}/health?detail=true&tag=eu")).json()
-    assert [item["heartbeat"] for item in document["items"]] == [False]
+    assert [(item["heartbeat"], item["expires_in_ms"]) for item in document["items"]] == [(False, None)]
 
 
 # -- topology ------------------------------------------------------------------------------------------------------

@@ -53,3 +53,15 @@ def test_the_tree_as_it_was(hopper: Hopper) -> None:
     hopper.ok("rm", "hub", "--children", "cascade")
     assert hopper.ok("tree", "--at-revision", "4") == then
     assert "at_revision" in hopper.refused("tree", "--at-revision", "99", code=2)
+
+
+def test_a_restart_that_it_waits_for_is_told(hopper: Hopper) -> None:
+    hopper.tree()
+    hopper.ok("state", "web", "fail")
+    assert "restart:" not in hopper.ok("explain", "web")
+    hopper.ok("state", "web", "restart")
+    restart = hopper.ok("explain", "web").splitlines()[-2]
+    assert restart.startswith("restart: the restart that an operator asked for is due at 20")
+    assert restart.endswith(", and has been taken by nobody yet")
+    assert hopper.document("explain", "web")["restart"]["outcome"] == "claimed"
+    assert restart.removeprefix("restart: ") in hopper.ok("health", "web")

@@ -33,6 +33,11 @@ def test_guards_are_shown_with_their_reasons_and_released_one_by_one_or_all(hopp
     assert "nothing" in hopper.ok("guard", "release")
 
 
+def test_the_group_of_no_project_ends_with_3(hopper: Hopper) -> None:
+    hopper.tree()
+    assert "there is no group 'project:ghost'" in hopper.refused("guard", "release", "project:ghost", code=3)
+
+
 def test_what_is_no_group_ends_with_2(hopper: Hopper) -> None:
     hopper.tree()
     assert "group is 'web', not global, orphans or project:ID" in hopper.refused("guard", "release", "web", code=2)

@@ -57,6 +57,34 @@ def test_register_takes_a_wish(hopper: Hopper, words: list[str], wish: dict) -> 
     assert hopper.document("register", "--scope", "orchestration", "--id", "x", *options)["wish"] == wish
 
 
+@pytest.mark.parametrize(
+    ("words", "check"),
+    [
+        (["--check-http", "/healthz"], {"kind": "http", "path": "/healthz", "interval_s": 10, "timeout_s": 2}),
+        (
+            ["--check-http", "http://web.example:80/up", "--check-interval", "3", "--check-timeout", "0.5"],
+            {"kind": "http", "path": "/up", "interval_s": 3, "timeout_s": 0.5},
+        ),
+        (["--check-tcp"], {"kind": "tcp", "path": None}),
+    ],
+    ids=["a path", "a url", "tcp"],
+)
+def test_register_takes_a_check(hopper: Hopper, words: list[str], check: dict) -> None:
+    words = ["--scope", "project", "--address", "web.example:80", *words]
+    stored = hopper.document("register", *words)["check"]
+    assert {name: stored[name] for name in check} == check
+
+
+def test_register_takes_thresholds(hopper: Hopper) -> None:
+    words = ["queue_depth=10,100", "error_rate=0.5", "own=,7"]
+    options = [option for word in words for option in ("--threshold", word)]
+    assert hopper.document("register", "--scope", "project", *options)["thresholds"] == {
+        "queue_depth": {"degraded": 10, "unhealthy": 100},
+        "error_rate": {"degraded": 0.5, "unhealthy": None},
+        "own": {"degraded": None, "unhealthy": 7},
+    }
+
+
 def test_register_makes_up_an_id_and_prints_it_alone(hopper: Hopper) -> None:
     printed = hopper.ok("register", "--scope", "orchestration", "-o", "name")
     assert printed.startswith("orchestration-")
@@ -89,6 +117,16 @@ def test_register_reads_a_document_and_options_win_over_it(hopper: Hopper) -> No
         (["--scope", "project", "--takeover", "perhaps"], ["takeover", "perhaps"]),
         (["--file", "/nonexistent"], ["file", "/nonexistent"]),
         (["--scope", "project", "surplus"], ["surplus"]),
+        (["--scope", "project", "--check-tcp"], ["check", "no address"]),
+        (["--scope", "project", "--address", "a:1", "--check-http", "http://b:1/x"], ["check.http", "b:1"]),
+        (["--scope", "project", "--address", "a:1", "--check-http", "/", "--check-tcp"], ["check.tcp", "check.http"]),
+        (["--scope", "project", "--check-interval", "3"], ["check.interval_s", "3", "--check-http"]),
+        (["--scope", "project", "--threshold", "queue_depth"], ["threshold", "'queue_depth'"]),
+        (["--scope", "project", "--threshold", "queue_depth=,"], ["threshold", "'queue_depth=,'"]),
+        (["--scope", "project", "--threshold", "queue_depth=many"], ["threshold", "many", "number"]),
+        (["--scope", "project", "--threshold", "a=1", "--threshold", "a=2"], ["threshold", "a twice", "'a=2'"]),
+        (["--scope", "project", "--threshold", "error_rate=50"], ["thresholds.error_rate", "50", "at most 1"]),
+        (["--scope", "project", "--threshold", "a=2,1"], ["thresholds.a", "below"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

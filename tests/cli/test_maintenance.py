@@ -32,3 +32,18 @@ def test_what_cannot_be_done_is_refused(hopper: Hopper, words: list[str], code: 
     hopper.tree()
     said = hopper.refused("maintenance", *words, code=code)
     assert all(name in said for name in names), said
+
+
+def test_one_in_maintenance_is_marked_wherever_its_health_is_shown(hopper: Hopper) -> None:
+    hopper.tree()
+    answered = hopper.ok("maintenance", "web", "--reason", "disk")
+    for shown in (answered, hopper.ok("get", "web")):
+        facts = dict(line.split(maxsplit=1) for line in shown.splitlines())
+        assert (facts["health"], facts["maintenance"]) == ("healthy (maintenance)", "until it is ended: disk")
+    (row,) = [line for line in hopper.ok("ls").splitlines() if line.startswith("web ")]
+    assert "  healthy (maintenance)  " in row
+    assert "web project running healthy (maintenance)\n" in hopper.ok("tree")
+    for how in ("mermaid", "dot"):
+        assert hopper.ok("tree", "-o", how).count("healthy (maintenance)") == 1
+    assert hopper.ok("explain", "web").endswith("now: it is running and healthy (maintenance)\n")
+    assert "maintenance" not in hopper.ok("get", "api")

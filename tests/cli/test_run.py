@@ -49,8 +49,11 @@ async def test_it_ends_with_the_code_of_the_command(
     spawn: Spawn, settings: Settings, store: InstanceStore, command: list[str], code: int
 ) -> None:
     running = await spawn("run", "--id", "x", "--", *command, settings=settings)
-    await running.said()
+    _, said = await running.said()
     assert running.process.returncode == code
+    why = {126: "it is not executable", 127: "there is no such command"}.get(code, "")
+    assert why in said
+    assert ("run.not_started" in said) is bool(why)
     record = await store.read("x")
     if code in {0, 126, 127}:
         assert record is None

@@ -9,10 +9,12 @@ import pytest
 
 from hopper.errors import Unavailable
 from hopper.instance.checking import Checking
+from hopper.instance.health import HealthReports
 from hopper.instance.monitor import Monitor
 from hopper.model.health import Health
 from hopper.model.hold import HoldLedger
 from hopper.model.state import Verb
+from hopper.model.story import tell
 from hopper.store.instances import InstanceStore
 from instance.lapses import Story, leading, standing_by
 from responder import responding
@@ -128,10 +130,29 @@ async def test_one_that_answers_no_more_is_judged_as_any_other_and_comes_back_wi
         await wait_until(lambda: is_vouched_for(store))
         await server.stop()
         down = await story.until("web", Health.DOWN, timeout_s=10)
-        assert (down.reason, down.actor) == ("lapsed", "monitor")
+        assert (down.reason, down.actor) == ("check", "monitor")
+        assert (down.evidence["check"], down.evidence["failures"]) == ("http", 2)
+        assert down.evidence["last_heartbeat_ms"] is None
+        (reason,) = down.evidence["reasons"]
+        assert reason.startswith("its check failed 2 times in a row: ")
+        assert tell(down).startswith(f"healthy -> down: {reason}")
+        await wait_until(lambda: monitor.view.replica.records["web"].health is Health.DOWN)
+        assert reason in (await HealthReports(store, monitor.view).instance("web")).reasons
         await server.start()
         await story.until("web", Health.HEALTHY, timeout_s=10)
-        assert await story.verdicts("web") == ["down/lapsed", "healthy/heartbeat"]
+        assert await story.verdicts("web") == ["down/check", "healthy/heartbeat"]
+
+
+async def test_one_that_lapses_after_its_check_was_well_again_has_lapsed(monitor, store, story):
+    async with responding() as server:
+        await register(store, server.url, HTTP)
+        await wait_until(lambda: is_vouched_for(store))
+        await server.stop()
+        await story.until("web", Health.DOWN, timeout_s=10)
+        await server.start()
+        await story.until("web", Health.HEALTHY, timeout_s=10)
+        await store.update("web", patching(check=None))
+        assert (await story.until("web", Health.DOWN, count=2, timeout_s=10)).reason == "lapsed"
 
 
 async def test_the_heartbeat_is_taken_back_at_the_threshold_and_does_not_last_its_ttl(monitor, store, story):

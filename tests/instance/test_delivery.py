@@ -151,6 +151,51 @@ async def test_an_operators_restart_after_the_policys_is_another_delivery(settin
     assert one != other
 
 
+async def test_a_webhook_after_which_nobody_registers_is_tried_again_until_the_budget_is_used_up(
+    settings, store, story
+):
+    hook, settings = Hook(), settings.model_copy(update={"restart_wait_s": 0.2})
+    async with leading(settings, send=hook):
+        await store.register(spec("project", "web", restart=HOOK))
+        await store.transition("web", Verb.FAIL)
+        gave_up = await until_told(story, "web", EventType.RESTART_EXHAUSTED)
+    claims = [event for event in await story.of("web") if event.type is EventType.RESTART_CLAIMED]
+    assert [(event.reason, event.evidence["count"]) for event in claims] == [("failed", 1), ("not-registered", 2)]
+    assert (gave_up.reason, gave_up.evidence["count"]) == ("not-registered", 2)
+    for event in (claims[1], gave_up):
+        assert event.at_ms >= event.evidence["register_by_ms"] == event.evidence["sent_at_ms"] + 200
+    assert [document["count"] for _, document, _ in hook.sent] == [1, 2]
+    assert len({delivery for _, _, delivery in hook.sent}) == 2
+
+
+async def test_the_next_leader_finds_a_restart_after_which_nobody_registers(settings, store, story):
+    settings = settings.model_copy(update={"restart_wait_s": 0.2})
+    async with leading(settings.model_copy(update={"restart_wait_s": 0.5}), send=Hook()):
+        await store.register(spec("project", "web", restart=HOOK))
+        await store.transition("web", Verb.FAIL)
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+    async with leading(settings, send=Hook()):
+        second = await until_told(story, "web", EventType.RESTART_CLAIMED, count=2)
+    assert second.reason == "not-registered"
+
+
+async def test_a_webhook_after_which_the_instance_registers_is_not_tried_again(settings, store, story):
+    settings = settings.model_copy(update={"restart_wait_s": 0.3})
+
+    async def starts_web(url: str, document: dict[str, Any], delivery: str) -> None:
+        if document["id"] == "web":
+            await store.register(spec("project", "web", restart=HOOK))
+
+    async with leading(settings, send=starts_web):
+        for id in ("web", "later"):
+            await store.register(spec("project", id, restart=HOOK))
+            await store.transition(id, Verb.FAIL)
+        await until_told(story, "web", EventType.SUPERSEDED)
+        await until_told(story, "later", EventType.RESTART_EXHAUSTED)
+    claims = [event for event in await story.of("web") if event.type is EventType.RESTART_CLAIMED]
+    assert len(claims) == 1
+
+
 # -- callbacks --------------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.finding import Finding, Level, gravest
 from hopper.model.health import Health
+from hopper.store.diagnosis import Diagnosis
 from hopper.store.instances import InstanceStore
 from hopper.store.keys import SCHEMA
 from instance.lapses import leading, registered
@@ -54,6 +55,14 @@ async def test_a_server_that_is_away_is_the_one_finding(settings):
     assert (finding.check, finding.level) == ("redis", PROBLEM)
     assert finding.text.startswith("Redis is away")
     assert finding.advice
+
+
+async def test_a_clock_that_is_hardly_behind_is_not_minus_nothing(settings, monkeypatch):
+    async def hardly_behind(_: Diagnosis) -> float:
+        return -0.3
+
+    monkeypatch.setattr(Diagnosis, "clock_offset_ms", hardly_behind)
+    assert (await the(settings, "clock")).text == "Redis' clock is +0 ms from this host's"
 
 
 async def test_the_server_is_named_with_its_version(settings):
@@ -291,7 +300,7 @@ FOUND: dict[str, tuple[Act, str, Level, str]] = {
         WARNING,
         "over 'project:web' for [0-9] s: 9 of 30 lapsed",
     ),
-    "an unreadable record": (broken, "records", PROBLEM, "instance:web holds what Hopper cannot read"),
+    "an unreadable record": (broken, "records", PROBLEM, "instance:web holds what Hopper cannot read: [a-z_]+ is '"),
     "an index that is none": (
         lambda s: s.client.set(s.keys.orphans, "x"),
         "records",

@@ -8,11 +8,13 @@ import redis.asyncio
 from hopper.instance.monitor import Monitor
 from hopper.instance.pulse import local_ms
 from hopper.model.health import Health
+from hopper.model.hold import HoldLedger
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from instance.lapses import PROMPT_MS, TTL_MS, gated, leading, now_ms, passes, registered
+from specs import spec
 from waiting import wait_until
 
 # -- down, suspect, stopped --------------------------------------------------------------------------------------------
@@ -34,6 +36,23 @@ async def test_an_instance_that_falls_silent_is_down_at_its_deadline_with_all_th
     assert abs(evidence.pop("lateness_ms") - (event.at_ms - deadline_ms)) < 20
     assert evidence == {"lapsed": 1, "group_size": 1, "monitor": monitor.id}
     assert await store.client.smembers(store.keys.down) == {b"web"}
+
+
+async def test_of_a_heartbeat_that_was_cut_short_the_evidence_does_not_claim_when_it_was_written(monitor, store, story):
+    monitor.pulse.holds = HoldLedger()  # of a monitor that has led for longer than this TTL
+    await registered(store, ttl_ms=20_000)
+    await wait_until(lambda: monitor.detector.fleet.get("web") is not None)
+    await store.client.pexpire(store.keys.heartbeat("web"), 1)
+    event = await story.until("web", Health.DOWN)
+    assert (event.reason, event.evidence["last_heartbeat_ms"]) == ("lapsed", None)
+    assert event.evidence["deadline_ms"] <= event.at_ms
+
+
+async def test_of_a_heartbeat_with_a_longer_ttl_the_evidence_does_not_claim_when_it_was_written(monitor, store, story):
+    await store.register(spec("project", "web", ttl_ms=1_000))
+    await store.client.set(store.keys.heartbeat("web"), "{}", px=2_500)
+    event = await story.until("web", Health.DOWN)
+    assert event.evidence["last_heartbeat_ms"] is None
 
 
 async def test_an_instance_that_heartbeats_is_never_looked_at_by_a_verdict(monitor, store, story):

@@ -1,5 +1,7 @@
 """The record: the same in Python, in its hash and in JSON."""
 
+import re
+
 import orjson
 import pytest
 from hypothesis import given
@@ -91,3 +93,23 @@ def test_a_record_is_monitored_in_a_monitored_state(state):
 def test_everyone_without_a_parent_but_the_global_is_an_orphan(scope):
     assert Record(id="x", name="x", scope=scope).is_orphan == (scope is not Scope.GLOBAL)
     assert not Record(id="x", name="x", scope=scope, parent_id="y").is_orphan
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("state", b"asleep", "state is 'asleep'"),
+        ("ttl_ms", b"soon", "ttl_ms is 'soon'"),
+        ("restart", b'{"colour": 1}', "restart is '{\"colour\": 1}'"),
+        ("name", b"\xff", "name is '�'"),
+    ],
+)
+def test_what_is_no_record_is_told_in_words_by_its_field(field, value, says):
+    hashed = {b"id": b"p", b"name": b"p", b"scope": b"project", field.encode(): value}
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        Record.from_hash(hashed)
+
+
+def test_a_record_without_what_it_must_have_says_what_that_is():
+    with pytest.raises(ValueError, match=r"^it has no name, no scope$"):
+        Record.from_hash({b"id": b"p"})

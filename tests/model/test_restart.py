@@ -63,6 +63,8 @@ CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "none allowed": (replace(POLICY, max_restarts=0), RestartLedger(), FAILED, Exhausted(0)),
     "one that lived for the window": (POLICY, replace(EARLIER, count=3),
         replace(FAILED, started_at_ms=NOW - 60_000), Claim(1, 1_000, NOW + 1_000)),
+    "one that lived for the window, again": (POLICY, RestartLedger(count=2, incarnation=7, outcome=Outcome.SENT),
+        replace(FAILED, started_at_ms=NOW - 90_000), Claim(3, 4_000, NOW + 4_000)),
     "one that lived a little less": (POLICY, replace(EARLIER, count=3),
         replace(FAILED, started_at_ms=NOW - 59_999), Exhausted(3)),
     "one that lived for the window, and failed long ago": (POLICY, replace(EARLIER, count=3),

@@ -315,3 +315,16 @@ def test_a_webhook_that_would_never_be_called_is_refused(url):
 def test_a_limit_is_no_flag():
     with pytest.raises(Invalid, match=r"thresholds\.queue_depth\.degraded is True: a limit is a number"):
         parse_spec({"scope": "project", "thresholds": {"queue_depth": {"degraded": True}}})
+
+
+@pytest.mark.parametrize(
+    ("document", "field"),
+    [
+        ({"scope": "project", "address": "a:1", "check": {"ping": True}}, "check.ping"),
+        ({"scop": "project"}, "scop"),
+    ],
+    ids=["in a check", "at the top"],
+)
+def test_an_unknown_field_is_named_before_one_that_is_missing(document, field):
+    with pytest.raises(Invalid, match=f"unknown field '{field}'"):
+        parse_spec(document)

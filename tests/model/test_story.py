@@ -37,6 +37,20 @@ def event(kind: EventType, *, previous: Any = None, reason: str = "", actor: str
 
 
 STORIES: dict[str, tuple[Event, str]] = {
+    "a heartbeat that was cut short": (
+        event(
+            EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DOWN, reason="lapsed",
+            evidence={**LAPSE, "last_heartbeat_ms": None},
+        ),
+        "healthy -> down: its heartbeat was gone at 2026-11-22 19:55:10.782, and when it was written is not known",
+    ),
+    "a check that failed": (
+        event(
+            EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DOWN, reason="check",
+            evidence={**LAPSE, "lapsed": 2, "last_heartbeat_ms": None, "reasons": ["its check failed once: refused"]},
+        ),
+        "healthy -> down: its check failed once: refused, with 1 more of the 30 in its group",
+    ),
     "registered": (
         event(EventType.REGISTERED, parent_id="web", actor="api"),
         "registered as orchestration 'nightly' under 'web', running, by api",
@@ -132,6 +146,19 @@ STORIES: dict[str, tuple[Event, str]] = {
     "to be restarted by an operator": (
         event(EventType.RESTART_CLAIMED, evidence={"count": 0, "delay_ms": 0}, reason="operator", actor="cli"),
         "a restart claimed, at once, by cli (operator)",
+    ),
+    "a restart after one in vain": (
+        event(
+            EventType.RESTART_CLAIMED,
+            evidence={
+                "count": 2, "max_restarts": 5, "delay_ms": 0, "sent_at_ms": AT_MS, "register_by_ms": AT_MS + 15_000,
+            },
+            reason="not-registered",
+        ),
+        (
+            "restart 2 of 5 claimed, at once: the one sent at 2026-11-22 19:54:55.782 was in vain, as it had not "
+            "registered by 2026-11-22 19:55:10.782 (not-registered)"
+        ),
     ),
     "given up": (
         event(EventType.RESTART_EXHAUSTED, evidence={"count": 5}, reason="exit"),

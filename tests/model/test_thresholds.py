@@ -174,6 +174,23 @@ def test_a_threshold_that_could_never_be_meant_is_refused_by_the_name_of_its_met
     assert refused.value.field == "thresholds.queue_depth"
 
 
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"degraded": 50}, r"degraded \(50\) is never reached: error_rate is at most 1"),
+        ({"degraded": 0.5, "unhealthy": 1.5}, r"unhealthy \(1.5\) is never reached: error_rate is at most 1"),
+    ],
+    ids=["a percentage", "the second only"],
+)
+def test_a_threshold_that_can_never_be_reached_is_refused(limits, says):
+    with pytest.raises(Invalid, match=says) as refused:
+        parse_spec({"scope": "project", "thresholds": {"error_rate": limits}})
+    assert (refused.value.field, refused.value.value["degraded"]) == ("thresholds.error_rate", limits["degraded"])
+    with pytest.raises(ValueError, match=f"error_rate: {says}"):
+        Settings(thresholds={"error_rate": limits})
+    assert parse_spec({"scope": "project", "thresholds": {"error_rate": {"unhealthy": 1}, "own": {"degraded": 50}}})
+
+
 def test_a_patch_may_not_turn_a_threshold_round_and_another_patch_does_not_look_at_it():
     record = Record(id="web", name="web", scope=Scope.PROJECT, thresholds={"queue_depth": Threshold(10, 20)})
     with pytest.raises(Invalid) as refused:

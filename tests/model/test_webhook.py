@@ -6,7 +6,7 @@ import hmac
 import httpx
 import pytest
 
-from hopper.model.webhook import Target, allowed, delivery_of, signature, target_of
+from hopper.model.webhook import Target, allowed, delivery_of, is_pattern, signature, target_of
 
 ALLOWED = {
     "the host": ("https://hooks.example.com/x", ["hooks.example.com"]),
@@ -85,6 +85,46 @@ def test_a_url_is_allowed_that_leads_to_a_host_of_the_list(url, patterns):
 @pytest.mark.parametrize(("url", "patterns"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_url_is_refused_that_leads_elsewhere_or_may_lead_anywhere(url, patterns):
     assert not allowed(url, patterns)
+
+
+PATTERNS = [
+    "hooks.example.com",
+    "Hooks.Example.com:8443",
+    "*.example.com",
+    "*.example.com:443",
+    "10.0.0.1",
+    "::1",
+    "[::1]:80",
+]
+NO_PATTERNS = {
+    "empty": "",
+    "a star": "*",
+    "a star within": "hooks.*.com",
+    "a star without a dot": "*example.com",
+    "a url": "https://hooks.example.com",
+    "a path": "hooks.example.com/x",
+    "no domain": "*.",
+    "a port alone": ":443",
+    "a port in words": "hooks.example.com:https",
+    "a port too large": "hooks.example.com:65536",
+    "port 0": "hooks.example.com:0",
+    "an empty port": "hooks.example.com:",
+    "an open bracket": "[::1",
+    "more after a bracket": "[::1]x",
+    "two in one": "a.example b.example",
+    "a user": "me@hooks.example.com",
+    "half an address": "1::2::3",
+}
+
+
+@pytest.mark.parametrize("pattern", [*PATTERNS, *(pattern for _, some in ALLOWED.values() for pattern in some)])
+def test_what_allows_a_host_is_a_pattern(pattern):
+    assert is_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", NO_PATTERNS.values(), ids=NO_PATTERNS.keys())
+def test_what_can_allow_no_host_is_none(pattern):
+    assert not is_pattern(pattern)
 
 
 @pytest.mark.parametrize("url", [url for url, _ in ALLOWED.values()], ids=ALLOWED.keys())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hopper.cli.environment import warn_of_unread
 from hopper.cli.logging import LogFormat, LogLevel, configure
 from hopper.errors import Invalid
 
@@ -174,6 +175,7 @@ def connected(command: Command, *, level: LogLevel = LogLevel.WARNING) -> Callab
         own = Connection(**{name: values.pop(name) for name in _PARAMETERS})
         connection = own.over(context.obj or Connection()).over(_from_environment())
         configure(connection.log_format or LogFormat.TEXT, connection.log_level or level)
+        warn_of_unread(os.environ)
         code = asyncio.run(command(connection, **values))
         raise typer.Exit(code or 0)
 

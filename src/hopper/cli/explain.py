@@ -28,13 +28,15 @@ async def explain(
     """
     from hopper.instance.history import History
     from hopper.store.log import ChangeLog
+    from hopper.store.restarting import RestartStore
 
     async with connection.store() as store:
         record = await store.read(id)
         history = History(ChangeLog(store.settings, client=store.client))
         story = await history.of(id, limit=limit, newest_first=True, known=record is not None)
+        ledger = await RestartStore(store.settings, client=store.client).ledger(id)
     story.events.reverse()
-    told = story.explained(record)
+    told = story.explained(record, ledger)
     match output:
         case Output.JSON:
             print_json(told)
@@ -44,4 +46,6 @@ async def explain(
             for line in told["page"]:
                 typer.echo(line)
             typer.echo(told["summary"])
+            if told["restart"] is not None:
+                typer.echo(f"restart: {told['restart'].text}")
             typer.echo(f"now: {told['now']}")

@@ -75,6 +75,7 @@ def _facts_of_one(one: "InstanceHealth") -> dict[str, str]:
         "heartbeat": heartbeat,
         "incarnation": str(one.incarnation),
         "restarts": str(one.restarts),
+        "restart": "" if one.restart is None else one.restart.text,
         "flapping": "yes" if one.flapping else "",
         **{name: str(value) for name, value in one.metrics.items() if name != "incarnation"},
         "problems": "; ".join(one.problems),

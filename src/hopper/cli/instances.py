@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hopper.cli.bulk import link_all, register_all
+from hopper.cli.checks import (
+    CheckHttpOption,
+    CheckIntervalOption,
+    CheckTcpOption,
+    CheckTimeoutOption,
+    ThresholdOption,
+    check_document,
+    thresholds_document,
+)
 from hopper.cli.connection import ACTOR, Connection
 from hopper.cli.fields import (
     IdOption,
@@ -76,6 +85,11 @@ async def register(
         int | None,
         typer.Option(metavar="N", parser=whole("max_children", minimum=0), help="how many children it takes"),
     ] = None,
+    check_http: CheckHttpOption = None,
+    check_tcp: CheckTcpOption = False,
+    check_interval: CheckIntervalOption = None,
+    check_timeout: CheckTimeoutOption = None,
+    threshold: ThresholdOption = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", metavar="FILE", help="a JSON document of fields, or an array of them; '-': stdin"),
@@ -107,6 +121,8 @@ async def register(
         ephemeral=ephemeral,
         wish=wish,
         max_children=max_children,
+        check=check_document(check_http, check_tcp, interval_s=check_interval, timeout_s=check_timeout),
+        thresholds=thresholds_document(threshold),
     )
     if entries is not None:
         for field, value in document.items():

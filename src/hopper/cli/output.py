@@ -46,6 +46,7 @@ _FACTS = (
     "parent",
     "state",
     "health",
+    "maintenance",
     "tags",
     "metadata",
     "address",
@@ -107,6 +108,8 @@ def age(milliseconds: int) -> str:
 
 
 def _cell(record: "Record", name: str, now_ms: int = 0) -> str:
+    from hopper.model.condition import condition, maintenance_text
+
     match name:
         case "parent":
             return record.parent_id or ""
@@ -116,6 +119,10 @@ def _cell(record: "Record", name: str, now_ms: int = 0) -> str:
             return ",".join(_wish_words(record.wish)) or "global"
         case "leaving" if record.leaving is not None:
             return str(record.leaving.children)
+        case "health":
+            return condition(record)
+        case "maintenance" if record.maintenance is not None:
+            return maintenance_text(record.maintenance)
         case "ttl":
             return f"{record.ttl_ms / 1000:g}s"
         case _:
@@ -154,5 +161,9 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name in columns:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=_style(column, cell)) for column, cell in zip(columns, row, strict=True)))
     Console().print(table)
+
+
+def _style(column: str, cell: str) -> str:
+    return _STYLES.get(cell.partition(" ")[0], "") if column == "health" else ""

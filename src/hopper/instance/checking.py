@@ -77,13 +77,13 @@ class Checking(Duty):
         post: Post,
         store: InstanceStore,
         *,
-        look_at: Callable[[str], None],
+        disavowed: Callable[[str, dict[str, Any]], None],
         report: Report | None = None,
     ) -> None:
-        """`look_at` has the detector look at an instance now, `report` tells what level the checks have found."""
+        """`disavowed` tells the detector of a heartbeat taken back, and why; `report` what level the checks found."""
         super().__init__(post)
         self._store = store
-        self._look_at = look_at
+        self._disavowed = disavowed
         self._report = report or _unheard
         self._slots = asyncio.Semaphore(self._settings.checks_at_once)
         self._running: dict[str, tuple[_Subject, asyncio.Task[None]]] = {}
@@ -204,14 +204,13 @@ class Checking(Duty):
         else:
             told |= {"failures": streak.failures, "problem": f"check: {finding.detail}"}
         if streak.silent >= subject.check.threshold:
-            await self._disavow(subject, finding)
+            await self._disavow(subject, finding, told | {"reasons": [_reason(streak, finding)]})
             return None
         left_ms = await self._vouch(subject, told, renew=not finding.answered)
         if finding.passed:
             self._report(subject.id, Health.HEALTHY, told)
         elif streak.failures >= subject.check.threshold:
-            reason = f"its check failed {streak.failures} times in a row: {finding.detail}"
-            self._report(subject.id, Health.UNHEALTHY, told | {"reasons": [reason]})
+            self._report(subject.id, Health.UNHEALTHY, told | {"reasons": [_reason(streak, finding)]})
         return left_ms
 
     async def _await_turn(self, subject: _Subject, streak: _Streak) -> None:
@@ -238,11 +237,16 @@ class Checking(Duty):
         )
         return left_ms if outcome == "own" else None
 
-    async def _disavow(self, subject: _Subject, finding: Finding) -> None:
+    async def _disavow(self, subject: _Subject, finding: Finding, told: dict[str, Any]) -> None:
         outcome = await self._store.disavow(subject.id, incarnation=subject.incarnation, monitor_id=self._monitor_id)
         if outcome == "disavowed":
             self._logger.info("checking.silent", id=subject.id, detail=finding.detail)
-            self._look_at(subject.id)
+            self._disavowed(subject.id, told)
+
+
+def _reason(streak: _Streak, finding: Finding) -> str:
+    times = "once" if streak.failures == 1 else f"{streak.failures} times in a row"
+    return f"its check failed {times}: {finding.detail}"
 
 
 def _unheard(_id: str, _level: Health, _evidence: dict[str, Any]) -> None:

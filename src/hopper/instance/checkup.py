@@ -150,10 +150,10 @@ class ServerCheckup:
     async def _clock(self) -> list[Finding]:
         offset = await self._diagnosis.clock_offset_ms()
         if abs(offset) < CLOCK_MS:
-            return [Finding("clock", Level.OK, f"Redis' clock is {offset:+.0f} ms from this host's")]
+            return [Finding("clock", Level.OK, f"Redis' clock is {round(offset):+d} ms from this host's")]
         text = (
-            f"Redis' clock is {offset:+.0f} ms from this host's: verdicts go by Redis' alone, but its times do not fit "
-            "those of this host's logs"
+            f"Redis' clock is {round(offset):+d} ms from this host's: verdicts go by Redis' alone, but its times do "
+            "not fit those of this host's logs"
         )
         return [Finding("clock", Level.WARNING, text, "let both hosts follow NTP")]
 

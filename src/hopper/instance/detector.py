@@ -5,7 +5,7 @@ A verdict needs a pulse that was sent after the lapse was noticed and answered i
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -30,6 +30,8 @@ _VERDICT_BATCH = 64
 _TOLD = 100
 """Descendants named in the event of a parent's death."""
 _RETRY_MS = 50.0
+_EARLY_MS = 250.0
+"""Milliseconds before its deadline from which a heartbeat is gone before its time: clocks and views differ by less."""
 
 
 def _nobody(_: str) -> Iterable[str]:
@@ -105,6 +107,7 @@ class FailureDetector:
         now_ms = local_ms()
         if begun and not event.resync:
             watch.deadline_ms = min(self.pulse.clock.latest_local_ms(event.at_ms), now_ms) + record.ttl_ms
+            watch.timed, watch.problem = True, None
             self._schedule_deadline(watch)
         elif begun or event.resync or (watch.state is State.STOPPING and not watch.alive):
             self.fleet.wheel.schedule(watch, now_ms)
@@ -116,6 +119,13 @@ class FailureDetector:
         watch = self.fleet.get(id)
         if watch is not None and watch.lapsed_ms is None and not watch.is_judged:
             self.fleet.wheel.schedule(watch, local_ms())
+
+    def disavow(self, id: str, problem: Mapping[str, Any]) -> None:
+        """Probe an instance at the next tick: its check has failed, and its heartbeat was taken back for it."""
+        watch = self.fleet.get(id)
+        if watch is not None:
+            watch.problem = problem
+            self.look_at(id)
 
     def excuse(self, id: str) -> None:
         """Redis evicted a heartbeat: its absence tells nothing, and the instance has one TTL to write it again."""
@@ -168,6 +178,7 @@ class FailureDetector:
                 continue
             if left_ms >= 0:
                 watch.deadline_ms = deadline_ms = answered_ms + left_ms
+                watch.timed, watch.problem = left_ms <= watch.ttl_ms, None
                 if watch.lapsed_ms is not None:
                     watch.revive()
                 if watch.alive:
@@ -179,7 +190,12 @@ class FailureDetector:
                 self._notice(watch, answered_ms)
 
     def _notice(self, watch: Watch, now_ms: float) -> None:
-        """A heartbeat is gone. What is judged already is looked at again later; the others are to be judged."""
+        """A heartbeat is gone. What is judged already is looked at again later; the others are to be judged.
+
+        One that is gone before its time was deleted, or cut short, by whoever may: then its TTL tells nothing.
+        """
+        if watch.deadline_ms - now_ms > _EARLY_MS:
+            watch.timed = False
         watch.deadline_ms = min(watch.deadline_ms, now_ms)  # of one whose deadline the former leader knew
         is_settled = watch.is_judged and not self._is_to_be_spared(watch)
         if is_settled or (watch.health is Health.SUSPECT and self._is_spared(watch, now_ms)):
@@ -287,17 +303,19 @@ class FailureDetector:
     def _lapse(self, watch: Watch, now_ms: float) -> Lapse:
         """The verdict that is due on a lapsed heartbeat."""
         graceful = self._is_graceful(watch, now_ms)
-        reason = Reason.GUARD if watch.group.spared else Reason.GRACE if graceful else Reason.LAPSED
+        found = Reason.LAPSED if watch.problem is None else Reason.CHECK
+        reason = Reason.GUARD if watch.group.spared else Reason.GRACE if graceful else found
         return Lapse(
             id=watch.id,
             incarnation=watch.incarnation,
-            verdict=(Health.DOWN if reason is Reason.LAPSED else Health.SUSPECT).value,
+            verdict=(Health.DOWN if reason is found else Health.SUSPECT).value,
             reason=reason.value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
             lapsed=max(1, watch.group.lapsed(now_ms if watch.lapsed_ms is None else watch.lapsed_ms)),
             group_size=watch.group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
-            details=self._gone_with(watch, now_ms),
+            details=_members(watch.problem) + self._gone_with(watch, now_ms),
+            timed=watch.timed,
         )
 
     def _gone_with(self, watch: Watch, now_ms: float) -> str:
@@ -311,8 +329,7 @@ class FailureDetector:
                 silent.append(id)
         if not below:
             return ""
-        told = {"descendants": silent[:_TOLD], "descendants_gone": len(silent), "descendants_total": below}
-        return "," + orjson.dumps(told).decode()[1:-1]
+        return _members({"descendants": silent[:_TOLD], "descendants_gone": len(silent), "descendants_total": below})
 
     def _take_answer(self, watch: Watch, lapse: Lapse, answer: list[Any] | HopperError) -> None:
         match answer:
@@ -363,6 +380,11 @@ class FailureDetector:
                     self._give_up([watch], answer)
                 case _:
                     self._retry(watch, self._settings.recovery_ms)
+
+
+def _members(told: Mapping[str, Any] | None) -> str:
+    """Members of the evidence as JSON, each after a comma."""
+    return f",{orjson.dumps(told).decode()[1:-1]}" if told else ""
 
 
 def _is_pending(watch: Watch, asked_ms: float) -> bool:

@@ -11,6 +11,7 @@ from hopper.instance.checkup import ServerCheckup
 from hopper.instance.consistency import Census, take_census
 from hopper.instance.parents import matched
 from hopper.instance.replica import Replica
+from hopper.instance.restart_checkup import look_at_restarts
 from hopper.model.finding import Finding, Level
 from hopper.model.health import Health
 from hopper.model.policy import Wish
@@ -18,6 +19,7 @@ from hopper.model.webhook import target_of
 from hopper.store.alerting import AlertStore
 from hopper.store.diagnosis import Diagnosis
 from hopper.store.keys import SCHEMA
+from hopper.store.restarting import RestartStore
 
 __all__ = ["away", "examine"]
 
@@ -80,7 +82,8 @@ class _NamespaceCheckup:
         found += await _each([("log", self._log), ("records", self._records)])
         checks: list[tuple[str, Check]] = [("monitor", self._monitor), ("holds", self._holds)]
         if self._census is not None:
-            checks += [("orphans", self._orphans), ("down", self._down), ("leaving", self._leaving)]
+            checks += [("orphans", self._orphans), ("down", self._down), ("restarts", self._restarts)]
+            checks += [("leaving", self._leaving)]
         checks.append(("strays", self._strays))
         if self._settings.alert_webhook is not None:
             checks.append(("alerts", self._alerts))
@@ -172,6 +175,10 @@ class _NamespaceCheckup:
             return [Finding("down", Level.WARNING, text, "hopper explain ID tells why; hopper rm ID removes it")]
         return [Finding("down", Level.OK, f"no instance is down{more}")]
 
+    async def _restarts(self) -> list[Finding]:
+        store = RestartStore(self._settings, client=self._diagnosis.client)
+        return await look_at_restarts(self._replica, store)
+
     async def _leaving(self) -> list[Finding]:
         now_ms = time.time() * 1000 + await self._diagnosis.clock_offset_ms()
         limit_ms = _QUIET * self._settings.departure_quiet_ms
@@ -220,7 +227,7 @@ class _NamespaceCheckup:
             else:
                 group = facts.get("group", name)
                 counts = f": {facts['lapsed']} of {facts.get('group_size')} lapsed" if "lapsed" in facts else ""
-                text = f"a guard stands over '{group}'{since}{counts}; nobody of it is judged or restarted"
+                text = f"a guard stands over '{group}'{since}{counts}; nobody of it is judged down, restarted or reaped"
                 found.append(Finding("holds", Level.WARNING, text, "look for what these have in common"))
         return found or [Finding("holds", Level.OK, "neither a hold nor a guard is in force")]
 

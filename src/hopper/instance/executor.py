@@ -122,28 +122,29 @@ class Executor:
             standing = await self._store.standing(id)
             if standing.record is None or not self._wants(standing.record):
                 return
-            outcome = await self._carried_out(standing.record, standing.ledger)
-            await self._store.settle(id, incarnation, outcome, executor=self.id)
+            outcome, detail = await self._carried_out(standing.record, standing.ledger)
+            await self._store.settle(id, incarnation, outcome, executor=self.id, detail=detail)
             if outcome is Outcome.FAILED:
                 self._agenda.put(key, after_s=self._lease_s)
         except HopperError as error:
             self._logger.warning("executor.interrupted", id=id, incarnation=incarnation, detail=str(error))
             self._agenda.put(key, after_s=_AGAIN_S)
 
-    async def _carried_out(self, record: Record, ledger: RestartLedger) -> Outcome:
+    async def _carried_out(self, record: Record, ledger: RestartLedger) -> tuple[Outcome, str]:
+        """What became of a restart, and why it failed."""
         try:
             async with self._renewing(record):
                 await self._carry_out(record, ledger)
         except HopperError as error:
             self._logger.warning("executor.failed", id=record.id, incarnation=record.incarnation, detail=str(error))
-            return Outcome.FAILED
-        except (Exception, asyncio.CancelledError):
+            return Outcome.FAILED, str(error)
+        except (Exception, asyncio.CancelledError) as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise  # it is this task that is to end, not something the callback waited for
             self._logger.exception("executor.failed", id=record.id, incarnation=record.incarnation)
-            return Outcome.FAILED
+            return Outcome.FAILED, f"{type(error).__name__}: {error}"
         self._logger.info("executor.done", id=record.id, incarnation=record.incarnation, count=ledger.count)
-        return Outcome.SENT
+        return Outcome.SENT, ""
 
     @contextlib.asynccontextmanager
     async def _renewing(self, record: Record) -> AsyncIterator[None]:

@@ -1,7 +1,8 @@
 """The fleet: what the monitor knows of each instance that must heartbeat. Times are local monotonic milliseconds."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from hopper.instance.group import Group
 from hopper.instance.wheel import Wheel
@@ -34,8 +35,10 @@ class Watch:
         "incarnation",
         "key",
         "lapsed_ms",
+        "problem",
         "state",
         "tick",
+        "timed",
         "ttl_ms",
         "verdict_revision",
     )
@@ -54,6 +57,10 @@ class Watch:
         self.deadline_ms = math.inf
         self.lapsed_ms: float | None = None
         """When the lapse that is not judged yet was noticed."""
+        self.timed = False
+        """Whether the heartbeat that ends at the deadline was written one TTL before that, as far as can be known."""
+        self.problem: Mapping[str, Any] | None = None
+        """What its check has found, for which its heartbeat was taken back."""
         self.evicted_ms = -math.inf
         """When Redis evicted the heartbeat for lack of memory: a hold of this one instance."""
         self.down_at_ms: int | None = None

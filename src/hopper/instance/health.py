@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from hopper.errors import NotFound, Unavailable
+from hopper.errors import NotFound, StoreFault, Unavailable
 from hopper.instance.fleet import GLOBAL, group_name
 from hopper.instance.strays import StrayKind
 from hopper.instance.topology import rollup
@@ -15,9 +15,11 @@ from hopper.model.health import Health
 from hopper.model.heartbeat import Metrics, parse_heartbeat
 from hopper.model.reasons import reasons_of
 from hopper.model.record import Record
+from hopper.model.restart_report import RestartReport, report_of
 from hopper.model.scope import Scope
 from hopper.model.thresholds import effective_thresholds
 from hopper.store.instances import InstanceStore
+from hopper.store.restarting import RestartStore
 
 __all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth"]
 
@@ -31,7 +33,8 @@ class InstanceHealth:
 
     `heartbeat` tells whether there is one, None while Redis is away: then nothing is known of it, nor of the metrics.
     `reasons` are sentences: why it is not healthy, or not in service; `problems` what is wrong with the heartbeat's
-    value. `rollup` is the health of it and all below it, for one that has children and is asked for by itself.
+    value. `rollup` is the health of it and all below it, for one that has children and is asked for by itself, and
+    `restart` what became of the restart that it waits for, if any, where it is asked for by itself too.
     """
 
     id: str
@@ -50,6 +53,7 @@ class InstanceHealth:
     started_at_ms: int | None
     flapping: bool
     restarts: int
+    restart: RestartReport | None = None
     rollup: dict[str, Any] | None = None
 
 
@@ -91,6 +95,7 @@ class HealthReports:
 
     def __init__(self, store: InstanceStore, view: RegistryView) -> None:
         self._store = store
+        self._restarts = RestartStore(store.settings, client=store.client)
         self._view = view
 
     async def summary(self) -> HealthSummary:
@@ -145,19 +150,25 @@ class HealthReports:
             raise NotFound(f"there is no instance '{id}'")
         try:
             value, left_ms = await self._store.read_heartbeat(id)
+            report = self._with_rollup(self._report(record, value))
+            restart = report_of(record, await self._restarts.ledger(id))
         except Unavailable:
             return self._with_rollup(self._report(record, None, away=True))
-        report = self._with_rollup(self._report(record, value))
-        return replace(report, expires_in_ms=left_ms if left_ms > 0 else None)
+        except StoreFault as fault:
+            return replace(report, expires_in_ms=_left(left_ms), problems=(*report.problems, str(fault)))
+        return replace(report, expires_in_ms=_left(left_ms), restart=restart)
 
     async def detail(self, records: list[Record]) -> list[InstanceHealth]:
-        """Up to 1,000 instances with their metrics, read in one MGET; without the time left."""
+        """Up to 1,000 instances with their metrics, read in one MGET, and the time left to each."""
         asked = records[:MAX_HEARTBEATS]
         try:
-            values = await self._store.read_heartbeats([record.id for record in asked])
+            values, left = await self._store.read_heartbeats_left([record.id for record in asked])
         except Unavailable:
             return [self._report(record, None, away=True) for record in asked]
-        return [self._report(record, value) for record, value in zip(asked, values, strict=True)]
+        return [
+            replace(self._report(record, value), expires_in_ms=_left(left_ms))
+            for record, value, left_ms in zip(asked, values, left, strict=True)
+        ]
 
     def _with_rollup(self, report: InstanceHealth) -> InstanceHealth:
         replica = self._view.replica
@@ -200,6 +211,10 @@ class HealthReports:
             flapping=record.flapping,
             restarts=record.restarts,
         )
+
+
+def _left(left_ms: int) -> int | None:
+    return left_ms if left_ms > 0 else None
 
 
 def _conflict(record: Record, metrics: Metrics) -> Iterator[str]:

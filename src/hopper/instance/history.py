@@ -7,9 +7,12 @@ import orjson
 
 from hopper.errors import Compacted, Invalid, NotFound
 from hopper.instance.replica import Replica
+from hopper.model.condition import condition
 from hopper.model.digest import digest, page
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
+from hopper.model.restart import RestartLedger
+from hopper.model.restart_report import report_of
 from hopper.model.story import tell
 from hopper.store.log import ChangeLog
 
@@ -29,15 +32,20 @@ class Story:
     oldest_revision: int | None
     read_at_ms: int
 
-    def explained(self, record: Record | None) -> dict[str, Any]:
-        """The story as sentences, as a page on which nothing repeats, and in figures; with how it stands now."""
-        now = "it is not registered" if record is None else f"it is {record.state} and {record.health}"
+    def explained(self, record: Record | None, ledger: RestartLedger) -> dict[str, Any]:
+        """The story as sentences, as a page on which nothing repeats, and in figures; with how it stands now.
+
+        `restart` is what became of a restart that it waits for, None where it waits for none.
+        """
+        restart = None if record is None else report_of(record, ledger)
+        now = "it is not registered" if record is None else f"it is {record.state} and {condition(record)}"
         items = [{"revision": event.revision, "at_ms": event.at_ms, "text": tell(event)} for event in self.events]
         events = sorted(self.events, key=lambda event: event.revision)
         told = digest(events, now_ms=self.read_at_ms)
         return {
             "id": self.id,
             "now": now,
+            "restart": restart,
             "summary": told.sentence() if told else "the log tells of no event",
             "digest": told,
             "page": page(events),

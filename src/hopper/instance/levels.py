@@ -171,7 +171,8 @@ class Levels(Duty):
 
     def _is_anothers(self, event: Event) -> bool:
         """Whether the leader before this one wrote an assessment that its view tells of only now."""
-        assessed = event.type is EventType.HEALTH_CHANGED and event.reason in SOURCES
+        alive = event.record is not None and event.record.health in ALIVE
+        assessed = alive and event.type is EventType.HEALTH_CHANGED and event.reason in SOURCES
         return assessed and event.evidence.get("monitor") != self._monitor_id
 
     def _inherit_verdict(self, record: Record, event: Event) -> None:

@@ -98,7 +98,7 @@ class Monitor:
             MaintenanceEnds(post, self._store, redis_ms=self._redis_ms),
             Reaping(post, departures, self.pulse, is_guarded=is_guarded),
             Flapping(post, self._surveillance),
-            Checking(post, self._store, look_at=self.detector.look_at, report=self.levels.reporter(Reason.CHECK)),
+            Checking(post, self._store, disavowed=self.detector.disavow, report=self.levels.reporter(Reason.CHECK)),
             Restarting(post, restarts, is_held=lambda: self.pulse.holds.open, is_guarded=is_guarded),
             Escalation(post, restarts, report=report or self.levels.reporter(Reason.CHILDREN)),
             Delivery(post, restarts, send=send or self._webhook.send),

@@ -3,12 +3,13 @@
 import abc
 from typing import Any
 
-from hopper.errors import Invalid
+from hopper.errors import Invalid, NotFound
 from hopper.instance.health import GuardReport, HealthReports
 from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.service import RegistryService
 from hopper.model.event import Reason
 from hopper.model.record import Record
+from hopper.model.scope import Scope
 
 __all__ = ["RegistryOperations"]
 
@@ -43,9 +44,14 @@ class RegistryOperations(RegistryService, abc.ABC):
         """Release the guard of a group (`global`, `orphans` or `project:ID`), or all; answers which were released.
 
         Who of them is silent is judged at once, and brings about no other guard. The hold is none: it ends by itself.
-        Idempotent. Raises `Invalid` for what is no group.
+        Idempotent. Raises `Invalid` for what is no group, and `NotFound` for that of a Project which there is not.
         """
         if group is not None and group not in ("global", "orphans") and not group.startswith("project:"):
             raise Invalid(f"group is {group!r}, not global, orphans or project:ID", field="group", value=group)
-        groups = (await self.guard()).guards if group is None else [group]
+        guards = (await self.guard()).guards
+        if group is not None and group.startswith("project:") and group not in guards:
+            project = await self.store.read(group.removeprefix("project:"))
+            if project is None or project.scope is not Scope.PROJECT:
+                raise NotFound(f"there is no group '{group}': no project has that id")
+        groups = guards if group is None else [group]
         return [name for name in groups if await self.store.release_guard(name, reason=Reason.OPERATOR, actor=actor)]

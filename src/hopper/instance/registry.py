@@ -28,6 +28,7 @@ from hopper.model.spec import InstanceSpec, as_spec
 from hopper.model.state import Verb
 from hopper.model.takeover import Takeover
 from hopper.store.instances import Registration
+from hopper.store.restarting import RestartStore
 
 __all__ = ["MAX_BULK", "InstanceRegistry"]
 
@@ -166,7 +167,8 @@ class InstanceRegistry(RegistryOperations):
         """The story of an instance in sentences: its last `limit` events, the oldest first, and what they come to."""
         story = await self.events(id, since=since, limit=limit, newest_first=True, **freshness)
         story.events.reverse()
-        return story.explained(self.view.replica.records.get(id))
+        ledger = await RestartStore(self.store.settings, client=self.store.client).ledger(id)
+        return story.explained(self.view.replica.records.get(id), ledger)
 
     async def global_instance(self, **freshness: Any) -> Record | None:
         """The one Global, None where there is none."""

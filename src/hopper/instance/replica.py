@@ -115,7 +115,8 @@ class Replica:
     def _note(self, event: Event) -> None:
         """Keep why an instance does badly for as long as its health stays so."""
         record = event.record
-        if event.type is EventType.HEALTH_CHANGED and record is not None and record.health in _BADLY:
+        told = event.type is EventType.HEALTH_CHANGED and record is not None
+        if told and record is not None and (record.health in _BADLY or "reasons" in event.evidence):
             self.found[record.id] = tuple(event.evidence.get("reasons") or (event.reason,))
         elif event.id is not None and (event.type is EventType.DEREGISTERED or "health" in event.previous):
             self.found.pop(event.id, None)

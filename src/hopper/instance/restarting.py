@@ -30,7 +30,9 @@ class Restarting(Duty):
     """Claims for who has failed, once its supervisor could have done so, and for who is down `guard_settle_s` later.
 
     Not while it is guarded or in maintenance, and for a down one not in a hold. Whoever claims first is the one: a
-    supervisor that saw the exit of its command does so too. Works off what is due; a new leader finds it all again.
+    supervisor that saw the exit of its command does so too. A restart that was sent, and after which the instance has
+    not registered within `restart_wait_s`, was in vain: another is claimed. Works off what is due; a new leader finds
+    it all again.
     """
 
     name = "restarting"
@@ -63,6 +65,9 @@ class Restarting(Duty):
             for event in events:
                 if event.type in (EventType.RESTART_CLAIMED, EventType.RESTART_EXHAUSTED, EventType.DEREGISTERED):
                     self._agenda.drop(str(event.id))
+                    if event.type is EventType.RESTART_CLAIMED:
+                        delay_s = event.evidence.get("delay_ms", 0) / 1000
+                        self._agenda.put(str(event.id), after_s=delay_s + self._settings.restart_wait_s)
                 elif event.record is not None:
                     self._consider(event.record)
 
@@ -98,20 +103,23 @@ class Restarting(Duty):
             else:
                 ripe.append(record)
         standings = await self._restarts.store.standings([record.id for record in ripe])
-        await asyncio.gather(
-            *(
-                self._claim(record)
-                for record, standing in zip(ripe, standings, strict=True)
-                if self._is_due(record, standing)
-            )
-        )
+        due: list[tuple[Record, Standing]] = []
+        for record, standing in zip(ripe, standings, strict=True):
+            if isinstance(standing, HopperError):
+                self._logger.error("restarting.unreadable", id=record.id, detail=str(standing))
+            elif self._is_due(record, standing):
+                due.append((record, standing))
+        await asyncio.gather(*(self._claim(record, standing) for record, standing in due))
 
-    def _is_due(self, record: Record, standing: Standing | HopperError) -> bool:
-        if isinstance(standing, HopperError):
-            self._logger.error("restarting.unreadable", id=record.id, detail=str(standing))
+    def _is_due(self, record: Record, standing: Standing) -> bool:
+        now, ledger = standing.record, standing.ledger
+        if now is None or now.incarnation != record.incarnation:
             return False
-        now = standing.record
-        if now is None or now.incarnation != record.incarnation or standing.ledger.stands(now.incarnation):
+        if ledger.stands(now.incarnation) and not ledger.in_vain(now, standing.now_ms):
+            if not ledger.is_exhausted(now.incarnation):  # its executor may settle it yet
+                wait_ms = self._settings.restart_wait_s * 1000
+                left_ms = ledger.register_by_ms - standing.now_ms if ledger.waits_for(now) else wait_ms
+                self._agenda.put(record.id, after_s=min(left_ms, wait_ms) / 1000)
             return False
         mark = now.maintenance
         if mark is not None and (mark.until_ms is None or mark.until_ms > standing.now_ms):
@@ -120,8 +128,11 @@ class Restarting(Duty):
             return False
         return True
 
-    async def _claim(self, record: Record) -> None:
-        reason = Reason.FAILED if record.state is State.FAILED else Reason.LAPSED
+    async def _claim(self, record: Record, standing: Standing) -> None:
+        if standing.ledger.stands(record.incarnation):
+            reason = Reason.NOT_REGISTERED
+        else:
+            reason = Reason.FAILED if record.state is State.FAILED else Reason.LAPSED
         try:
             claimed = await self._restarts.claim(
                 record.id,

@@ -30,6 +30,8 @@ __all__ = ["Supervisor"]
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 """What a shell answers for a command that it cannot run, or cannot find."""
 
+_CAUSES = {NOT_EXECUTABLE: "it is not executable", NOT_FOUND: "there is no such command"}
+
 T = TypeVar("T")
 
 _FAIL_PATIENCE_S = 5.0
@@ -99,7 +101,8 @@ class Supervisor:
         """
         missing = _unusable(self._command[0])
         if missing is not None:
-            self._logger.error("run.not_started", command=self._command[0], code=missing)
+            detail = _CAUSES[missing]
+            self._logger.error("run.not_started", command=self._command[0], code=missing, detail=detail)
             return missing
         async with self._session as session:
             turns = Turns(session)

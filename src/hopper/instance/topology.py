@@ -7,6 +7,7 @@ from typing import Any
 
 from hopper.errors import NotFound
 from hopper.instance.replica import Replica
+from hopper.model.condition import condition
 from hopper.model.health import Health, worst
 from hopper.model.record import Record
 
@@ -139,7 +140,7 @@ def _text_node(node: Node, first: str, rest: str) -> Iterator[str]:
     record = node.record
     name = "" if record.name == record.id else f" ({record.name})"
     more = f" … {node.hidden} more" if node.hidden else ""
-    yield f"{first}{_MARKS[record.health]} {record.id}{name} {record.scope} {record.state} {record.health}{more}"
+    yield f"{first}{_MARKS[record.health]} {record.id}{name} {record.scope} {record.state} {condition(record)}{more}"
     for position, child in enumerate(node.children):
         last = position == len(node.children) - 1
         yield from _text_node(child, rest + ("└── " if last else "├── "), rest + ("    " if last else "│   "))
@@ -158,7 +159,7 @@ def _mermaid(tree: Topology) -> Iterator[str]:
     nodes = list(_walk(tree))
     numbers = {node.record.id: f"n{number}" for number, node in enumerate(nodes)}
     for node in nodes:
-        label = f"{_mermaid_text(node.record.name)}<br/>{node.record.scope} · {node.record.health}"
+        label = f"{_mermaid_text(node.record.name)}<br/>{node.record.scope} · {condition(node.record)}"
         yield f'  {numbers[node.record.id]}["{label}"]:::{node.record.health}'
     for node in nodes:
         for child in node.children:
@@ -175,7 +176,7 @@ def _dot(tree: Topology) -> Iterator[str]:
     yield "  rankdir=TB; node [shape=box];"
     for node in _walk(tree):
         label = node.record.name.replace("\\", "\\\\").replace('"', '\\"')
-        yield f'  "{node.record.id}" [label="{label}\\n{node.record.scope} {node.record.health}"];'
+        yield f'  "{node.record.id}" [label="{label}\\n{node.record.scope} {condition(node.record)}"];'
         for child in node.children:
             yield f'  "{node.record.id}" -> "{child.record.id}";'
     yield "}"

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from hopper.model.record import Record
-from hopper.model.story import moment
+from hopper.model.story import exit_words, moment
 
 __all__ = ["Alert", "AlertKind", "AlertPosition", "AlertStatus", "describe"]
 
@@ -118,7 +118,9 @@ def describe(
         case AlertKind.GUARD, AlertStatus.FIRING:
             lapsed, size = evidence.get("lapsed", "too many"), evidence.get("group_size", "its instances")
             group = evidence.get("group", "?")
-            return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed at once, and nobody is judged"
+            within = f" within {evidence['ttl_ms'] / 1000:g} s" if "ttl_ms" in evidence else ""
+            spared = "its silent ones are suspect, and none of it is judged down, restarted or reaped"
+            return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed{within}; {spared}"
         case AlertKind.GUARD, _:
             left = evidence.get("left_down", 0)
             rest = f"; {left} of it are still suspect or down" if left else ""
@@ -133,11 +135,13 @@ def describe(
         case _, AlertStatus.RESOLVED:
             return f"{who} is no longer {kind}{why}"
         case AlertKind.FAILED, _:
-            return f"{who} has failed{why}"
+            return f"{who} has failed{why}{exit_words(evidence)}"
         case AlertKind.EXHAUSTED, _:
             return f"{who} has failed and is not restarted any more{why}"
     sentence = f"{who} is down since {moment(at_ms)} UTC"
-    if "last_heartbeat_ms" in evidence:
+    if evidence.get("reasons"):
+        sentence += f": {'; '.join(evidence['reasons'])}"
+    elif evidence.get("last_heartbeat_ms") is not None:
         sentence += f": its last heartbeat was at {moment(evidence['last_heartbeat_ms'])}"
     below = evidence.get("descendants_down", 0)
     if below:

@@ -43,6 +43,8 @@ class Reason(StrEnum):
     EXIT = "exit"
     FAILED = "failed"
     """The instance had said so itself."""
+    NOT_REGISTERED = "not-registered"
+    """Its restart was sent, and it has not registered in its time."""
     OPERATOR = "operator"
     HEARTBEAT = "heartbeat"
     """The instance heartbeats again."""

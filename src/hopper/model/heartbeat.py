@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-__all__ = ["MAX_HEARTBEAT_BYTES", "Metrics", "encode_metrics", "parse_heartbeat", "seconds_of"]
+__all__ = ["MAX_HEARTBEAT_BYTES", "Metrics", "encode_metrics", "highest", "parse_heartbeat", "seconds_of"]
 
 MAX_HEARTBEAT_BYTES = 4096
 
@@ -41,6 +41,11 @@ _RULES: dict[str, tuple[type[int] | type[float], float]] = {
     "uptime_s": (float, math.inf),
     "incarnation": (int, math.inf),
 }
+
+
+def highest(name: str) -> float:
+    """The largest value that a metric can have; infinite for one that is unknown."""
+    return _RULES[name][1] if name in _RULES else math.inf
 
 
 def _problem(name: str, value: Any) -> str | None:

@@ -42,6 +42,7 @@ def _reasons(
         yield f"it is {record.state}, and not monitored"
     elif record.health in (Health.SUSPECT, Health.DOWN):
         yield _lapse(record, heartbeat)
+        yield from found
     elif heartbeat is not None:
         over = evaluate(metrics, thresholds).reasons
         yield from over

@@ -104,14 +104,22 @@ class Record:
     def from_hash(cls, values: Mapping[bytes, bytes]) -> "Record":
         """Build a record from its Redis hash, as HGETALL answers it. Unknown fields are left out.
 
-        Raises `ValueError`, `TypeError` or `KeyError` where it is not the hash of a record.
+        Raises `ValueError`, which names the field and its value, where it is not the hash of a record.
         """
         document: dict[str, Any] = {}
-        for key, value in values.items():
-            name, decode = _FROM_HASH.get(key, _UNKNOWN)
-            document[name] = decode(value) if value else None
+        name, value = "", b""
+        try:
+            for key, value in values.items():
+                name, decode = _FROM_HASH.get(key, _UNKNOWN)
+                document[name] = decode(value) if value else None
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{name} is {value[:_SHOWN].decode(errors='replace')!r}") from error
         document.pop("", None)
-        return cls(**document)
+        try:
+            return cls(**document)
+        except TypeError as error:
+            missing = [name for name in ("id", "name", "scope") if name not in document]
+            raise ValueError(f"it has no {', no '.join(missing)}") from error
 
 
 FIELDS: Final[tuple[str, ...]] = tuple(item.name for item in fields(Record))
@@ -142,6 +150,9 @@ _CONVERT: Final[dict[str, Any]] = {
 }
 
 _KNOWN: Final = frozenset(FIELDS)
+
+_SHOWN: Final = 60
+"""Bytes shown of a value that cannot be read."""
 
 
 def _from_hash_decoder(name: str) -> Callable[[bytes], Any]:

@@ -38,7 +38,9 @@ class RestartLedger:
     """What Redis keeps of an instance's restarts. Times are milliseconds of Redis' clock.
 
     `count` restarts were claimed since the instance was last stable. The other fields tell of the last claim, which is
-    that of `incarnation`; `executor` carries it out, alone until `executor_until_ms`.
+    that of `incarnation`; `executor` carries it out, alone until `executor_until_ms`. At `settled_at_ms` its outcome
+    was written down, with the `detail` of a failure; one that was sent is in vain where the instance has not registered
+    by `register_by_ms`.
     """
 
     count: int = 0
@@ -49,6 +51,9 @@ class RestartLedger:
     executor: str = ""
     executor_until_ms: int = 0
     outcome: Outcome | None = None
+    settled_at_ms: int = 0
+    register_by_ms: int = 0
+    detail: str = ""
 
     @classmethod
     def from_hash(cls, values: Mapping[bytes, bytes]) -> "RestartLedger":
@@ -56,11 +61,12 @@ class RestartLedger:
 
         Raises `ValueError` where it is not the hash of a ledger.
         """
-        texts = {name.decode(): value.decode() for name, value in values.items() if value}
+        texts = {name.decode(): value.decode(errors="replace") for name, value in values.items() if value}
         return cls(
             **{name: int(texts[name]) for name in _INTEGERS if name in texts},
             reason=texts.get("reason", ""),
             executor=texts.get("executor", ""),
+            detail=texts.get("detail", ""),
             outcome=Outcome(texts["outcome"]) if "outcome" in texts else None,
         )
 
@@ -72,6 +78,15 @@ class RestartLedger:
         """Whether this incarnation's restart is still to be carried out."""
         return self.incarnation == incarnation and self.outcome in _OPEN
 
+    def in_vain(self, record: Record, now_ms: int) -> bool:
+        """Whether the restart of a failed instance was sent, and it has not registered in its time."""
+        return self.waits_for(record) and now_ms >= self.register_by_ms
+
+    def waits_for(self, record: Record) -> bool:
+        """Whether the restart of a failed instance was sent, and it has a time by which to register."""
+        sent = self.incarnation == record.incarnation and self.outcome is Outcome.SENT and self.register_by_ms > 0
+        return sent and record.state is State.FAILED
+
     def left_ms(self, now_ms: int) -> int:
         """Milliseconds of Redis' clock until the restart, never more than were claimed, should that be set back."""
         return max(0, min(self.not_before_ms - now_ms, self.not_before_ms - self.claimed_at_ms))
@@ -81,7 +96,9 @@ class RestartLedger:
         return self.incarnation == incarnation and self.outcome is Outcome.EXHAUSTED
 
 
-_INTEGERS: Final = ("count", "incarnation", "claimed_at_ms", "not_before_ms", "executor_until_ms")
+_INTEGERS: Final = (
+    "count", "incarnation", "claimed_at_ms", "not_before_ms", "executor_until_ms", "settled_at_ms", "register_by_ms",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +139,13 @@ def decide(
     """What the policy says after this failure of the record's incarnation.
 
     The count begins anew once an incarnation has lived for the policy's window, from its start to its last sign of
-    life, and when somebody has started an instance again whose restarts were used up. `spread` is in -1..1 and is
-    multiplied by the policy's jitter.
+    life, and when somebody has started an instance again whose restarts were used up; not for another restart of the
+    same incarnation. `spread` is in -1..1 and is multiplied by the policy's jitter.
     """
-    given_up = ledger.outcome is Outcome.EXHAUSTED and ledger.incarnation != record.incarnation
-    count = 0 if given_up or _lived_ms(record, now_ms) >= policy.window_s * 1000 else ledger.count
+    count = ledger.count
+    if ledger.incarnation != record.incarnation:
+        given_up = ledger.outcome is Outcome.EXHAUSTED
+        count = 0 if given_up or _lived_ms(record, now_ms) >= policy.window_s * 1000 else ledger.count
     if count >= policy.max_restarts:
         return Exhausted(count)
     delay_ms = round(delay_s(policy, count + 1) * (1 + policy.jitter * spread) * 1000)

@@ -186,7 +186,7 @@ def _check_wish(spec: InstanceSpec) -> None:
 def _check_thresholds(spec: InstanceSpec) -> None:
     """Refuse a threshold that could never be meant."""
     for metric, threshold in spec.thresholds.items():
-        flaw = flaw_of(threshold)
+        flaw = flaw_of(metric, threshold)
         if flaw is not None:
             field_name, shown = f"thresholds.{metric}", asdict(threshold)
             raise Invalid(f"{field_name} is {shown}: {flaw}", field=field_name, value=shown)
@@ -200,14 +200,19 @@ def _check_webhook(spec: InstanceSpec) -> None:
         raise Invalid(f"restart.webhook is {_shown(url)}: {reason}", field="restart.webhook", value=url)
 
 
+_UNKNOWN: Final = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+"""What pydantic calls a field that there is not."""
+
+
 def _invalid(error: ValidationError) -> Invalid:
-    first = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    first = next((one for one in errors if one["type"] in _UNKNOWN), errors[0])  # what is missing may be misspelt
     path = [str(step) for step in first["loc"]]
     if path and path[0] == "address":
         del path[1:2]  # pydantic's name for the member of the union
     name = ".".join(path) or "?"
     value = first.get("input")
-    if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+    if first["type"] in _UNKNOWN:
         return Invalid(f"unknown field {name!r}", field=name, value=value)
     if first["type"] in {"missing", "missing_argument"}:
         return Invalid(f"field {name!r} is missing", field=name, value=None)

@@ -10,7 +10,7 @@ from hopper.model.children import ChildrenMode
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 
-__all__ = ["moment", "tell"]
+__all__ = ["exit_words", "moment", "tell"]
 
 _FATES = {
     ChildrenMode.RESTRICT: "it has no children",
@@ -52,7 +52,7 @@ def _what(event: Event, record: Record) -> str:
         case EventType.PARENT_CHANGED:
             return _move(previous.get("parent_id"), record.parent_id)
         case EventType.STATE_CHANGED:
-            return f"{previous.get('state')} -> {record.state}{_exit(event.evidence)}"
+            return f"{previous.get('state')} -> {record.state}{exit_words(event.evidence)}"
         case EventType.HEALTH_CHANGED:
             flapping = "; it is flapping" if "flapping" in previous and record.flapping else ""
             return f"{previous.get('health')} -> {record.health}: {_verdict(event.reason, event.evidence)}{flapping}"
@@ -61,7 +61,7 @@ def _what(event: Event, record: Record) -> str:
         case EventType.RESTART_EXHAUSTED:
             count = event.evidence.get("count")
             told = "1 restart has" if count == 1 else f"{count} restarts have"
-            return f"not restarted: {told} not helped, and no more are allowed"
+            return f"not restarted: {told} not helped, and no more are allowed{_in_vain(event.evidence)}"
         case EventType.UPDATED if "leaving" in previous:
             return _leaving(record)
         case EventType.UPDATED if "maintenance" in previous:
@@ -76,8 +76,8 @@ def _what(event: Event, record: Record) -> str:
             return str(other).replace("_", " ")
 
 
-def _exit(evidence: Mapping[str, Any]) -> str:
-    """How a command ended; nothing where that is not told."""
+def exit_words(evidence: Mapping[str, Any]) -> str:
+    """How a command ended by the evidence of its failure, after a comma; nothing where that is not told."""
     if "signal" in evidence:
         return f", ended by signal {evidence['signal']}"
     return f", exit code {evidence['exit_code']}" if "exit_code" in evidence else ""
@@ -86,7 +86,15 @@ def _exit(evidence: Mapping[str, Any]) -> str:
 def _claim(evidence: Mapping[str, Any]) -> str:
     count, delay_ms = evidence.get("count", 0), evidence.get("delay_ms", 0)
     which = f"restart {count} of {evidence.get('max_restarts')}" if count else "a restart"
-    return f"{which} claimed, {f'in {delay_ms} ms' if delay_ms else 'at once'}"
+    return f"{which} claimed, {f'in {delay_ms} ms' if delay_ms else 'at once'}{_in_vain(evidence)}"
+
+
+def _in_vain(evidence: Mapping[str, Any]) -> str:
+    """That the restart before came to nothing; nothing where it is not that."""
+    if "register_by_ms" not in evidence:
+        return ""
+    sent, by = moment(evidence["sent_at_ms"]), moment(evidence["register_by_ms"])
+    return f": the one sent at {sent} was in vain, as it had not registered by {by}"
 
 
 def _move(old: str | None, new: str | None) -> str:
@@ -114,16 +122,26 @@ def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
     """The figures behind a verdict; the reason alone where there are none."""
     if "deadline_ms" not in evidence:
         return "; ".join(evidence.get("reasons") or [_PLAIN.get(reason, reason or "no reason given")])
-    words = [
-        f"its heartbeat of {moment(evidence['last_heartbeat_ms'])} ended at {moment(evidence['deadline_ms'])}",
-        f"and was found gone {evidence['lateness_ms']} ms later",
-    ]
+    words = [_end(evidence)]
     lapsed, size = evidence.get("lapsed", 1), evidence.get("group_size", 0)
     if lapsed > 1:
         words.append(f"with {lapsed - 1} more of the {size} in its group")
     if evidence.get("descendants_total"):
         words.append(f"and {evidence['descendants_gone']} of the {evidence['descendants_total']} below it were too")
-    return " ".join(words) + _SPARED.get(reason, "" if reason == "lapsed" else f" [{reason}]")
+    comma = "," if evidence.get("reasons") and len(words) > 1 else ""
+    return " ".join([words[0] + comma, *words[1:]]) + _SPARED.get(
+        reason, "" if reason in ("lapsed", "check") else f" [{reason}]"
+    )
+
+
+def _end(evidence: Mapping[str, Any]) -> str:
+    """How a heartbeat ended: by a check that failed, by its time, or nobody knows."""
+    if evidence.get("reasons"):
+        return "; ".join(evidence["reasons"])
+    last_ms, ended = evidence.get("last_heartbeat_ms"), moment(evidence["deadline_ms"])
+    if last_ms is None:
+        return f"its heartbeat was gone at {ended}, and when it was written is not known"
+    return f"its heartbeat of {moment(last_ms)} ended at {ended} and was found gone {evidence['lateness_ms']} ms later"
 
 
 def _shown(value: Any) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hopper.model.health import Health, severity
+from hopper.model.heartbeat import highest
 from hopper.model.policy import Threshold
 
 __all__ = ["GOOD", "Hysteresis", "Judgement", "effective_thresholds", "evaluate", "flaw_of"]
@@ -33,13 +34,17 @@ GOOD: Final = Judgement(Health.HEALTHY)
 """What a sample says that is over no limit."""
 
 
-def flaw_of(threshold: Threshold) -> str | None:
-    """Why a threshold could never be meant, None where it could."""
+def flaw_of(metric: str, threshold: Threshold) -> str | None:
+    """Why a threshold of a metric could never be meant, None where it could."""
     degraded, unhealthy = threshold.degraded, threshold.unhealthy
     if degraded is None and unhealthy is None:
         return "a threshold has a value for degraded, for unhealthy or for both"
     if degraded is not None and unhealthy is not None and unhealthy < degraded:
         return f"unhealthy ({_number(unhealthy)}) is below degraded ({_number(degraded)})"
+    most = highest(metric)
+    for level, limit in (("degraded", degraded), ("unhealthy", unhealthy)):
+        if limit is not None and limit > most:
+            return f"{level} ({_number(limit)}) is never reached: {metric} is at most {_number(most)}"
     return None
 
 

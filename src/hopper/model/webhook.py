@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-__all__ = ["Target", "allowed", "delivery_of", "signature", "target_of"]
+__all__ = ["Target", "allowed", "delivery_of", "is_pattern", "signature", "target_of"]
 
 _PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-~]+")
 _HOST = re.compile(r"[a-z0-9._-]+")
+_NUMBER = re.compile(r"[0-9]{1,5}")
+_LAST_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +61,47 @@ def allowed(url: str, patterns: Iterable[str]) -> bool:
     return target is not None and any(_fits(target, pattern) for pattern in patterns)
 
 
-def _fits(target: Target, pattern: str) -> bool:
-    pattern = pattern.strip().lower()
-    host, port = pattern, ""
-    if pattern.startswith("["):
-        host, closed, rest = pattern[1:].partition("]")
+def is_pattern(pattern: str) -> bool:
+    """Whether a pattern can allow any host: `HOST`, `*.DOMAIN`, or either with `:PORT`."""
+    return _parsed(pattern) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A host, or with `below` a domain and only what is below it; `port` None for every one."""
+
+    host: str
+    below: bool
+    port: int | None
+
+
+def _parsed(pattern: str) -> _Pattern | None:
+    """A pattern that was read, None for what is none."""
+    text = pattern.strip().lower()
+    host, number = text, None
+    if text.startswith("["):
+        host, closed, rest = text[1:].partition("]")
         if not closed or (rest and not rest.startswith(":")):
-            return False
-        port = rest
-    elif pattern.count(":") == 1:
-        host, colon, number = pattern.partition(":")
-        port = colon + number
-    if port and port != f":{target.port}":
+            return None
+        number = rest[1:] if rest else None
+    elif text.count(":") == 1:
+        host, _, number = text.partition(":")
+    if number is not None and not (_NUMBER.fullmatch(number) and 0 < int(number) <= _LAST_PORT):
+        return None
+    below = host.startswith("*.")
+    known = _host_of(host[2:] if below else host)
+    return None if known is None else _Pattern(known, below, None if number is None else int(number))
+
+
+def _fits(target: Target, pattern: str) -> bool:
+    known = _parsed(pattern)
+    if known is None or known.port not in (None, target.port):
         return False
-    if host.startswith("*."):
-        return not _is_address(target.host) and target.host.endswith(host[1:]) and target.host != host[1:]
-    return _host_of(host) == target.host
+    if known.below:
+        return (
+            not _is_address(target.host) and target.host.endswith(f".{known.host}") and target.host != f".{known.host}"
+        )
+    return known.host == target.host
 
 
 def _host_of(host: str) -> str | None:

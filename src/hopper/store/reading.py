@@ -93,6 +93,19 @@ class RecordReader:
         with reading():
             return list(await self.client.mget([self.keys.heartbeat(id) for id in ids]))
 
+    async def read_heartbeats_left(self, ids: Sequence[str]) -> tuple[list[bytes | None], list[int]]:
+        """The values of up to 1,000 heartbeats in one MGET, and what remains of each: negative for a lapsed one."""
+        if not ids:
+            return [], []
+        keys = [self.keys.heartbeat(id) for id in ids]
+        with reading():
+            async with self.client.pipeline(transaction=False) as pipe:
+                pipe.mget(keys)
+                for key in keys:
+                    pipe.pttl(key)
+                values, *left = await pipe.execute()
+        return list(values), left
+
     async def read_heartbeat(self, id: str) -> tuple[bytes | None, int]:
         """The value of one heartbeat and its remaining milliseconds, negative for a lapsed one."""
         with reading():
@@ -201,4 +214,5 @@ def readable(key: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError) as error:
-        raise StoreFault(f"the key {key} holds what Hopper cannot read: {error!r}") from error
+        why = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
+        raise StoreFault(f"the key {key} holds what Hopper cannot read: {why}") from error

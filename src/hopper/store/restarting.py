@@ -16,6 +16,9 @@ from hopper.store.writing import RecordWriter
 
 __all__ = ["Claimed", "RestartStore", "Standing", "Taking"]
 
+_DETAIL = 500
+"""Characters kept of why a restart failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -82,6 +85,13 @@ class RestartStore(RecordWriter):
                 return Standing(known, RestartLedger.from_hash(ledger), now_ms)
         except StoreFault as fault:
             return fault
+
+    async def ledger(self, id: str) -> RestartLedger:
+        """The ledger of one instance, also of one that never had a restart. `StoreFault` where it cannot be read."""
+        with reading():
+            found = await self.client.hgetall(self.keys.restarts(id))
+        with readable(self.keys.restarts(id)):
+            return RestartLedger.from_hash(found)
 
     async def stands(self, id: str, incarnation: int) -> bool:
         """Whether a restart of this incarnation was claimed or refused for good: one small read, to be repeated."""
@@ -157,13 +167,22 @@ class RestartStore(RecordWriter):
             )
         return Taking(outcome, int(left_ms))
 
-    async def settle(self, id: str, incarnation: int, outcome: Outcome, *, executor: str) -> bool:
-        """Write down what became of a restart; whether this executor still had it. Idempotent."""
+    async def settle(self, id: str, incarnation: int, outcome: Outcome, *, executor: str, detail: str = "") -> bool:
+        """Write down what became of a restart, and why; whether this executor still had it.
+
+        Idempotent, but for the time to register after one that was sent: that begins anew.
+        """
         answer: list[Any]
         with border():
             answer = await script("settle_restart")(
                 self.client,
                 keys={"restarts": self.keys.restarts(id)},
-                arguments={"incarnation": incarnation, "executor": executor, "outcome": outcome.value},
+                arguments={
+                    "incarnation": incarnation,
+                    "executor": executor,
+                    "outcome": outcome.value,
+                    "detail": detail[:_DETAIL],
+                    "wait_ms": round(self.settings.restart_wait_s * 1000),
+                },
             )
         return bool(answer[0])

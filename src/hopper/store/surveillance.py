@@ -37,7 +37,8 @@ class PulseAnswer:
 class Lapse:
     """What `expire` needs to know of one lapsed heartbeat. Times are milliseconds of Redis' clock.
 
-    `details` are further members of the evidence, as JSON and each after a comma.
+    `details` are further members of the evidence, as JSON and each after a comma. `timed`: the heartbeat was written
+    one TTL before the deadline, as far as the monitor can know.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Lapse:
     group_size: int
     tolerance_ms: int
     details: str = ""
+    timed: bool = True
 
 
 class SurveillanceStore:
@@ -132,6 +134,7 @@ class SurveillanceStore:
                 "verdict": lapse.verdict,
                 "reason": lapse.reason,
                 "deadline_ms": lapse.deadline_ms,
+                "timed": int(lapse.timed),
                 "lapsed": lapse.lapsed,
                 "group_size": lapse.group_size,
                 "details": lapse.details,

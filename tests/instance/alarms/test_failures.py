@@ -1,5 +1,7 @@
 """Failures and flapping: each is told of, but of one that flaps only the first."""
 
+import pytest
+
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.policy import Maintenance
@@ -49,6 +51,23 @@ def test_each_failure_is_told_of_but_of_one_that_flaps_only_the_first(scene):
     assert scene.news == ["failed firing o1"]
     scene.flaps("o1", False)
     fails(scene)
+    assert scene.news == ["failed firing o1"]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "text"),
+    [
+        ({"exit_code": 3}, "orchestration 'o1' under 'p1' has failed: exit, exit code 3"),
+        ({"exit_code": 137, "signal": 9}, "orchestration 'o1' under 'p1' has failed: exit, ended by signal 9"),
+    ],
+    ids=["an exit", "a signal"],
+)
+def test_a_failure_that_a_supervisor_saw_says_how_the_command_ended(scene, evidence, text):
+    scene.happens(
+        EventType.STATE_CHANGED, "o1", state=State.FAILED, health=Health.UNKNOWN, reason="exit", evidence=evidence
+    )
+    (alert,) = scene.told
+    assert (alert.text, alert.evidence) == (text, evidence)
     assert scene.news == ["failed firing o1"]
 
 

@@ -21,6 +21,15 @@ def test_under_a_guard_only_the_guard_is_told(scene):
     assert scene.news == ["guard firing project:p1", "down firing p2"]
 
 
+def test_a_guard_says_what_it_spares_its_group(scene):
+    evidence = {"group": "project:p1", "lapsed": 20, "group_size": 30, "ttl_ms": 15_000}
+    scene.happens(EventType.GUARD_RAISED, None, evidence=evidence)
+    assert scene.told[0].text == (
+        "a guard stands over the group 'project:p1': 20 of 30 lapsed within 15 s; its silent ones are suspect, and "
+        "none of it is judged down, restarted or reaped"
+    )
+
+
 def test_those_that_lapsed_under_a_guard_are_not_told_of_after_it_but_counted_in_its_end(scene):
     guard(scene, EventType.GUARD_RAISED, "project:p1")
     for id in ("o1", "o2"):
