@@ -1,6 +1,5 @@
 """Active checks by a leading monitor, against real servers."""
 
-import asyncio
 import contextlib
 from typing import Any
 
@@ -16,7 +15,7 @@ from hopper.model.hold import HoldLedger
 from hopper.model.state import Verb
 from hopper.model.story import tell
 from hopper.store.instances import InstanceStore
-from instance.lapses import Story, leading, standing_by
+from instance.lapses import Story, gated, leading, standing_by
 from responder import responding
 from servers import free_port
 from specs import known, patching, spec
@@ -198,14 +197,7 @@ async def test_a_hold_keeps_who_is_silent_from_being_judged(monitor, store, stor
     async with responding() as server:
         await register(store, server.url, HTTP)
         await wait_until(lambda: is_vouched_for(store))
-        gate = asyncio.Event()
-        original = monitor._surveillance.end_hold
-
-        async def waits(**more: Any) -> None:
-            await gate.wait()
-            await original(**more)
-
-        monkeypatch.setattr(monitor._surveillance, "end_hold", waits)
+        gate = gated(monkeypatch, monitor._surveillance, "end_hold")
         monitor.pulse.hold("somebody asked for it")
         await server.stop()
 

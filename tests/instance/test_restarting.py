@@ -1,9 +1,7 @@
 """Whoever has failed or is down: the leading monitor claims its restart, once and not too soon."""
 
-import asyncio
 import contextlib
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -16,7 +14,7 @@ from hopper.model.record import Record
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from instance.failures import POLICY, RESTART, SETTLE_S, kinds, passed, stands, until_told
-from instance.lapses import Story, leading, registered
+from instance.lapses import Story, gated, leading, registered
 from specs import known, patching, spec
 from waiting import wait_until
 
@@ -84,14 +82,7 @@ async def test_who_is_guarded_is_claimed_when_the_guard_is_released(settings, st
 async def test_who_is_down_is_not_claimed_in_a_hold(monitor, store, story, monkeypatch):
     await registered(store, restart=RESTART)
     await story.until("web", Health.DOWN)
-    gate = asyncio.Event()
-    original = monitor._surveillance.end_hold
-
-    async def waits(**arguments: Any) -> None:
-        await gate.wait()
-        await original(**arguments)
-
-    monkeypatch.setattr(monitor._surveillance, "end_hold", waits)
+    gate = gated(monkeypatch, monitor._surveillance, "end_hold")
     monitor.pulse.hold("somebody asked for it")
     (duty,) = [duty for duty in monitor._duties if isinstance(duty, Restarting)]
     is_held, looks = duty._is_held, []

@@ -1,28 +1,18 @@
 """Flap history: recoveries from down are noted, and one too many of them makes an instance flapping."""
 
-import contextlib
-from collections.abc import AsyncIterator
 
 import orjson
 import pytest
 
 from census import events
-from hopper.config import Settings
 from hopper.store.instances import InstanceStore
 from hopper.store.surveillance import SurveillanceStore
 from specs import known, spec
-from store.verdicts import ME, judge, revive
+from store.verdicts import judge, revive
 
 pytestmark = pytest.mark.usefixtures("agrees")
 
 WINDOW_MS = 300_000
-
-
-@pytest.fixture
-async def surveillance(settings: Settings) -> AsyncIterator[SurveillanceStore]:
-    async with contextlib.aclosing(SurveillanceStore(settings)) as opened:
-        await opened.pulse(ME)
-        yield opened
 
 
 @pytest.fixture

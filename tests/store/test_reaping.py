@@ -1,13 +1,12 @@
 """The script that removes what is down: it has the last word, and what speaks for an instance keeps it."""
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 from census import events
-from hopper.config import Settings
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.maintenance import MaintenanceRequest
@@ -23,13 +22,6 @@ from store.verdicts import ME, judge, revive
 pytestmark = pytest.mark.usefixtures("agrees")
 
 MARK = Departure(children=ChildrenMode.ORPHAN, wish=Wish(name="p"), reaped=True)
-
-
-@pytest.fixture
-async def surveillance(settings: Settings) -> AsyncIterator[SurveillanceStore]:
-    async with contextlib.aclosing(SurveillanceStore(settings)) as opened:
-        await opened.pulse(ME)
-        yield opened
 
 
 @pytest.fixture

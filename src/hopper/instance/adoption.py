@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from hopper.errors import HopperError
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.instance.inbox import Inbox
 from hopper.instance.parents import matched
 from hopper.instance.relationships import Relationships
@@ -90,10 +90,7 @@ class Adoption(Duty):
 
     def take(self, events: list[Event]) -> None:
         """Take in changes: an orphan may have come, or a parent, or room under one."""
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             if event.type is EventType.DEREGISTERED:
                 self._waiting.drop(record.id)
             else:

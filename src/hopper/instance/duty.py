@@ -1,6 +1,6 @@
 """Duties: what the leading monitor does beside detecting failures, each a task of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -8,8 +8,9 @@ import structlog
 from hopper.config import Settings
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event
+from hopper.model.record import Record
 
-__all__ = ["Duty", "Post"]
+__all__ = ["Duty", "Post", "of_instances"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,10 @@ class Duty:
     async def run(self) -> None:
         """Do the duty; ends by cancellation."""
         raise NotImplementedError
+
+
+def of_instances(events: Iterable[Event]) -> Iterator[tuple[Event, Record]]:
+    """Those events that are about one instance, each with its record: the last one where it was deregistered."""
+    for event in events:
+        if event.record is not None:
+            yield event, event.record

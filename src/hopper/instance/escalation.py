@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hopper.errors import HopperError, Unavailable
 from hopper.instance.agenda import Agenda
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.instance.levels import Report
 from hopper.instance.restarts import Restarts
 from hopper.model.event import Event, EventType, Reason
@@ -58,10 +58,7 @@ class Escalation(Duty):
         """Take in changes: a child was given up, moved or started again, or a Project was."""
         if not self._leads():
             return
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             if event.resync:
                 self._anew.set()
             if record.scope is Scope.PROJECT:

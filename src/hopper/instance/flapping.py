@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hopper.errors import HopperError, NotFound, StaleIncarnation
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.instance.pulse import local_ms
 from hopper.model.event import Event, EventType
 from hopper.store.surveillance import SurveillanceStore
@@ -44,10 +44,7 @@ class Flapping(Duty):
     def take(self, events: list[Event]) -> None:
         """Take in changes: one more recovery of somebody who is flapping puts its end off."""
         now_ms = local_ms()
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             if event.type is EventType.DEREGISTERED or not record.flapping:
                 self._due.pop(record.id, None)
             else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from hopper.errors import HopperError, NotLeader, StaleIncarnation, Unavailable
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.instance.inbox import Inbox
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import ALIVE, Health, severity
@@ -153,10 +153,7 @@ class Levels(Duty):
         """Take in changes: whose record says otherwise than the sources is written again."""
         if not self._leads():
             return
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             if event.type is EventType.DEREGISTERED or not record.monitored:
                 self._words.pop(record.id, None)
                 continue

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from hopper.errors import HopperError, NotFound, Unavailable
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.model.event import Event, EventType
 from hopper.store.instances import InstanceStore
 
@@ -37,10 +37,7 @@ class MaintenanceEnds(Duty):
 
     def take(self, events: list[Event]) -> None:
         """Take in changes: a maintenance may have begun, changed or ended."""
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             maintenance = None if event.type is EventType.DEREGISTERED else record.maintenance
             if maintenance is not None and maintenance.until_ms is not None:
                 self._ends[record.id] = maintenance.until_ms

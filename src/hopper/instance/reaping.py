@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hopper.errors import Conflict, HopperError
 from hopper.instance.departures import Departures
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.instance.pulse import Pulse, local_ms
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
@@ -79,10 +79,7 @@ class Reaping(Duty):
         So it does anew when its restart is claimed, and when its maintenance ends.
         """
         now_ms = local_ms()
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             if event.type is EventType.DEREGISTERED or not _is_dead(record):
                 self._graves.pop(record.id, None)
             elif event.resync:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from hopper.errors import HopperError
-from hopper.instance.duty import Duty, Post
+from hopper.instance.duty import Duty, Post, of_instances
 from hopper.instance.levels import Levels, begins_anew
 from hopper.model.event import Event, EventType, Reason
 from hopper.model.health import ALIVE, Health
@@ -48,10 +48,7 @@ class Sampling(Duty):
         """Take in changes: of thresholds, and of what the samples so far were taken of."""
         if not self._leads():
             return
-        for event in events:
-            record = event.record
-            if record is None:
-                continue
+        for event, record in of_instances(events):
             if event.type is EventType.DEREGISTERED:
                 self._drop(record.id)
                 continue

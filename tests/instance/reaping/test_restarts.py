@@ -24,11 +24,11 @@ async def test_one_whose_restart_is_claimed_since_it_is_down_goes_unless_somebod
     """By its claim it is failed: who is to restart it has the delay of the claim, and what the record allows."""
     await registered(store, deregister_after_ms=1_000, restart={**POLICY, "initial_delay_s": 2})
     await registered(store, "patient", deregister_after_ms=2_500, restart=POLICY)
-    await registered(store, "spent", **AT_ONCE, restart={**POLICY, "max_restarts": 0})
+    await registered(store, "spent", deregister_after_ms=600, restart={**POLICY, "max_restarts": 0})
     await registered(store, "saved", deregister_after_ms=2_500, restart=POLICY)
     await until_told(story, "saved", EventType.RESTART_CLAIMED)
     await store.register(spec("project", "saved", ttl_ms=60_000, deregister_after_ms=2_500, restart=POLICY))
-    for id, least_ms in (("web", 2_000), ("patient", 2_500), ("spent", 0)):
+    for id, least_ms in (("web", 2_000), ("patient", 2_500), ("spent", 600)):
         await wait_until(partial(is_gone, store, id), 20)
         (claim,) = [event for event in await story.of(id) if event.type in CLAIMS]
         assert claim.record.state is State.FAILED
