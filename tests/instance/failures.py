@@ -2,7 +2,7 @@
 
 import time
 
-from hopper.instance.restarts import Restarts
+from hopper.instance.restart.restarts import Restarts
 from hopper.model.event import Event, EventType
 from hopper.model.policy import RestartPolicy
 from hopper.model.restart import Outcome

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import redis.asyncio
 
+from hopper.instance.detection.pulse import local_ms
 from hopper.instance.monitor import Monitor
-from hopper.instance.pulse import local_ms
 from hopper.model.health import Health
 from hopper.model.hold import HoldLedger
 from hopper.model.scope import Scope

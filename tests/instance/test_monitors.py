@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from hopper import InstanceRegistry
 from hopper.errors import NewerSchema, NotLeader
+from hopper.instance.detection.pulse import local_ms
 from hopper.instance.monitor import Monitor
-from hopper.instance.pulse import local_ms
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.scope import Scope

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from hopper.config import Settings
 from hopper.errors import NameTaken, Superseded
-from hopper.instance.process_group import exit_code
+from hopper.instance.supervision.process_group import exit_code
 from hopper.instance.supervisor import Supervisor
 from hopper.model.record import Record
 from hopper.model.scope import Scope

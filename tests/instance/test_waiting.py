@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from hopper.instance.adoption import Waiting
+from hopper.instance.duties.adoption import Waiting
 from hopper.instance.parents import fits_wish
 from hopper.model.policy import Wish
 from hopper.model.record import Record

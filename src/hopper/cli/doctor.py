@@ -27,7 +27,7 @@ async def doctor(
 
     Changes nothing. Ends with 7 where there is a problem; warnings alone end with 0.
     """
-    from hopper.instance.doctor import away, examine
+    from hopper.instance.diagnosis.doctor import away, examine
     from hopper.model.finding import Level, gravest
 
     try:

@@ -100,7 +100,7 @@ async def run(
     the command's own. For systemd it is a service of Type=notify.
     """
     from hopper.cli.notify import ServiceManager
-    from hopper.instance.reaper import Reaper
+    from hopper.instance.supervision.reaper import Reaper
     from hopper.instance.supervisor import Supervisor
     from hopper.model.spec import parse_spec
 

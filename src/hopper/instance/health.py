@@ -7,16 +7,16 @@ from typing import Any
 import orjson
 
 from hopper.errors import NotFound, StoreFault, Unavailable
-from hopper.instance.fleet import GLOBAL, group_name
-from hopper.instance.strays import StrayKind
 from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
+from hopper.model.group import GLOBAL, group_name
 from hopper.model.health import Health
 from hopper.model.heartbeat import Metrics, parse_heartbeat
 from hopper.model.reasons import reasons_of
 from hopper.model.record import Record
 from hopper.model.restart_report import RestartReport, report_of
 from hopper.model.scope import Scope
+from hopper.model.stray import StrayKind
 from hopper.model.thresholds import effective_thresholds
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore

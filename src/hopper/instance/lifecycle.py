@@ -19,7 +19,7 @@ from hopper.errors import (
 )
 from hopper.instance.departures import Departures, departure_of, departure_set
 from hopper.instance.hooks import Hooks
-from hopper.instance.restarts import Restarts
+from hopper.instance.restart.restarts import Restarts
 from hopper.instance.view import RegistryView
 from hopper.model.children import ChildrenMode
 from hopper.model.choice import one_of

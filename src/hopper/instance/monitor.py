@@ -12,25 +12,25 @@ import structlog
 
 from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, Unavailable
-from hopper.instance.adoption import Adoption
-from hopper.instance.alerts import Alerts
-from hopper.instance.checking import Checking
-from hopper.instance.delivery import Delivery, Send
+from hopper.instance.alerting.alerts import Alerts
 from hopper.instance.departures import Departures
-from hopper.instance.detector import FailureDetector
-from hopper.instance.duty import Duty, Post
-from hopper.instance.escalation import Escalation
-from hopper.instance.flapping import Flapping
-from hopper.instance.levels import Levels, Report
-from hopper.instance.maintenance import MaintenanceEnds
-from hopper.instance.pulse import Pulse, local_ms
-from hopper.instance.reaping import Reaping
+from hopper.instance.detection.detector import FailureDetector
+from hopper.instance.detection.pulse import Pulse, local_ms
+from hopper.instance.duties.adoption import Adoption
+from hopper.instance.duties.checking import Checking
+from hopper.instance.duties.duty import Duty, Post
+from hopper.instance.duties.flapping import Flapping
+from hopper.instance.duties.levels import Levels, Report
+from hopper.instance.duties.maintenance import MaintenanceEnds
+from hopper.instance.duties.reaping import Reaping
+from hopper.instance.duties.resuming import Resuming
+from hopper.instance.duties.sampling import Sampling
+from hopper.instance.duties.strays import Strays
 from hopper.instance.relationships import Relationships
-from hopper.instance.restarting import Restarting
-from hopper.instance.restarts import Restarts
-from hopper.instance.resuming import Resuming
-from hopper.instance.sampling import Sampling
-from hopper.instance.strays import Strays
+from hopper.instance.restart.delivery import Delivery, Send
+from hopper.instance.restart.escalation import Escalation
+from hopper.instance.restart.restarting import Restarting
+from hopper.instance.restart.restarts import Restarts
 from hopper.instance.view import RegistryView
 from hopper.instance.webhook import Webhook
 from hopper.model.event import Event, Reason

@@ -10,8 +10,8 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import PreconditionFailed, Unavailable
 from hopper.instance.callbacks import Callbacks
-from hopper.instance.restart_callbacks import RestartCallback, RestartCallbacks
-from hopper.instance.restarts import Restarts
+from hopper.instance.restart.restart_callbacks import RestartCallback, RestartCallbacks
+from hopper.instance.restart.restarts import Restarts
 from hopper.instance.view import RegistryView
 from hopper.model.selector import Selector
 from hopper.store.instances import InstanceStore

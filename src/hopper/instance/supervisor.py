@@ -15,10 +15,10 @@ import tenacity
 
 from hopper.config import Settings
 from hopper.errors import HopperError, Unavailable
-from hopper.instance.process_group import ProcessGroup, exit_code
-from hopper.instance.reaper import Reaper
 from hopper.instance.session import InstanceSession
-from hopper.instance.turns import Turns
+from hopper.instance.supervision.process_group import ProcessGroup, exit_code
+from hopper.instance.supervision.reaper import Reaper
+from hopper.instance.supervision.turns import Turns
 from hopper.model.event import Reason
 from hopper.model.heartbeat import seconds_of
 from hopper.model.spec import InstanceSpec

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from hopper import InstanceSession, State, Superseded
 from hopper.errors import GlobalExists, IllegalTransition, NameTaken
-from hopper.instance.restarts import Restarts
+from hopper.instance.restart.restarts import Restarts
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.spec import apply_patch

@@ -1,0 +1,191 @@
+"""Alerts: the leading monitor tells an operator's webhook of deaths, guards and holds, from the log."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable
+
+from hopper.errors import HopperError, NotLeader, StoreFault
+from hopper.instance.alerting.alarms import Alarms
+from hopper.instance.alerting.outbox import Outbox
+from hopper.instance.duties.duty import Duty, Post
+from hopper.model.alert import Alert, AlertKind, AlertPosition, AlertStatus
+from hopper.model.event import Event
+from hopper.store.alerting import AlertStore
+from hopper.store.instances import InstanceStore
+from hopper.store.log import ChangeLog
+
+__all__ = ["Alerts"]
+
+_LOOK_S = 0.5
+"""Seconds between two looks at what is due, where nothing happens."""
+
+_GATHER_S = 0.01
+_SAVE_S = 1.0
+"""Seconds between two notes of a position that has moved without an alert."""
+
+_PAUSE_S = 1.0
+
+_BATCH = 100
+"""Events read and decoded at a stretch, since the pulses of the monitor wait meanwhile."""
+
+
+class Alerts(Duty):
+    """Follows the log from where the leader before it has come to, and sends what is to be told to `alert_webhook`.
+
+    Without that it does nothing. Each alert is sent at least once, a repeat under the same `Hopper-Delivery`.
+    """
+
+    name = "alerts"
+
+    def __init__(self, post: Post, store: InstanceStore) -> None:
+        super().__init__(post)
+        settings = self._settings
+        self._store = store
+        self._positions = AlertStore(store)
+        self._log = ChangeLog(settings, client=store.client)
+        self._outbox: Outbox | None = None
+        if settings.alert_webhook is not None:
+            self._outbox = Outbox(settings, settings.alert_webhook, on_done=self._done)
+        self._alarms = Alarms(settle_s=settings.guard_settle_s)
+        self._anew = True
+        self._epoch = ""
+        self._revision = 0
+        self._sent: dict[str, int] = {}
+        """What has reached the receiver and is not over: what a new leader takes for told."""
+        self._noted: AlertPosition | None = None
+        self._noted_s = 0.0
+        self._wake = asyncio.Event()
+
+    def begin(self) -> None:
+        """Go on from what Redis says has been dealt with."""
+        self._anew = True
+        self._wake.set()
+
+    def take(self, events: list[Event]) -> None:  # noqa: ARG002 - they are read from the log, which forgets none
+        """There is something to read."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Alert while this monitor leads; ends by cancellation."""
+        if self._outbox is None:
+            await asyncio.Event().wait()
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._outbox.run())
+            tasks.create_task(self._follow(self._outbox))
+
+    async def _follow(self, outbox: Outbox) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s() if self._leads() else None):
+                    await self._wake.wait()
+            await asyncio.sleep(_GATHER_S)
+            self._wake.clear()
+            if not self._leads():
+                self._anew = True
+                outbox.clear()
+                continue
+            if not self._view.complete:
+                continue
+            try:
+                await self._step(outbox)
+            except NotLeader:
+                self._anew = True
+            except HopperError as error:
+                self._logger.warning("alerts.failed", detail=str(error))
+                await asyncio.sleep(_PAUSE_S)
+
+    def _pause_s(self) -> float:
+        due_s = self._alarms.next_due_s
+        return _LOOK_S if due_s is None else max(0.0, min(_LOOK_S, due_s - time.monotonic()))
+
+    async def _step(self, outbox: Outbox) -> None:
+        """Read what is new, decide what is due, and note how far that is."""
+        if self._anew or self._epoch != self._view.epoch:
+            await self._begin(outbox)
+        while self._revision < self._view.revision:
+            last = min(self._view.revision, self._revision + _BATCH)
+            events = await self._log.between(self._revision + 1, last)
+            if not events or events[0].revision != self._revision + 1:
+                self._skip(outbox, "the log no longer reaches back to where the alerts were")
+                break
+            for event in events:
+                self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
+                self._revision = event.revision
+                await asyncio.sleep(0)
+        if self._view.complete:
+            self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
+        await self._note(outbox)
+
+    # -- where to begin --------------------------------------------------------------------------------------------
+
+    async def _begin(self, outbox: Outbox) -> None:
+        """Take over from the leader before; begin at now where there was none, or its position tells nothing."""
+        outbox.clear()
+        epoch = self._view.epoch
+        position, why = await self._position()
+        self._sent = dict(position.told) if position is not None else {}
+        self._alarms = Alarms(
+            settle_s=self._settings.guard_settle_s, told=self._sent, guards=await self._guards_in_force()
+        )
+        self._noted, self._epoch = None, epoch
+        self._revision = position.revision if position is not None else 0
+        if position is not None and position.epoch == epoch:
+            self._logger.info("alerts.continued", revision=self._revision, told=len(self._sent))
+        elif position is not None:
+            self._skip(outbox, "Redis may have lost revisions: the epoch has changed")
+        elif why:
+            self._skip(outbox, why)
+        else:
+            self._revision = self._view.revision
+            self._logger.info("alerts.begun", revision=self._revision)
+        self._anew = False
+
+    async def _position(self) -> tuple[AlertPosition | None, str]:
+        """The position in Redis, None where there is none; and what is wrong with it where it cannot be read."""
+        try:
+            return await self._positions.read(), ""
+        except StoreFault as fault:
+            return None, str(fault)
+
+    def _skip(self, outbox: Outbox, why: str) -> None:
+        """Begin at now: what happened since is not told, but for the end of what was."""
+        self._logger.error("alerts.skipped", after=self._revision, revision=self._view.revision, detail=why)
+        self._revision = self._view.revision
+        self._put(outbox, self._alarms.reconcile(self._view.replica, int(time.time() * 1000)))
+
+    async def _guards_in_force(self) -> list[str]:
+        _, holds = await self._store.surveillance()
+        return [str(evidence.get("group", name)) for name, evidence in holds.items() if name != AlertKind.HOLD]
+
+    # -- how far it has come ---------------------------------------------------------------------------------------
+
+    def _put(self, outbox: Outbox, alerts: Iterable[Alert]) -> None:
+        for alert in alerts:
+            outbox.put(alert, epoch=self._epoch)
+
+    def _done(self, alert: Alert) -> None:
+        """An alert was sent, or dropped: a new leader need not come to it again."""
+        if alert.status is AlertStatus.RESOLVED:
+            self._sent.pop(alert.key, None)
+        elif alert.kind is AlertKind.DOWN or alert.key in self._alarms.told:
+            self._sent[alert.key] = alert.revision
+        self._noted_s = 0.0
+        self._wake.set()
+
+    async def _note(self, outbox: Outbox) -> None:
+        """Write the position where it has moved: at once after an alert, else once a second."""
+        for key in [key for key in self._sent if key.startswith(f"{AlertKind.FAILED}:")]:
+            if key not in self._alarms.told:
+                del self._sent[key]
+        origins = [origin for origin in (outbox.oldest_origin, self._alarms.oldest_origin) if origin is not None]
+        position = AlertPosition(
+            epoch=self._epoch,
+            revision=min([*(origin - 1 for origin in origins), self._revision]),
+            told=dict(self._sent),
+        )
+        if position == self._noted or time.monotonic() - self._noted_s < _SAVE_S:
+            return
+        await self._positions.write(position, monitor_id=self._monitor_id)
+        self._noted, self._noted_s = position, time.monotonic()

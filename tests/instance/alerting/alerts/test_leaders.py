@@ -1,0 +1,120 @@
+"""Leaders: a new one goes on where the one before it ended, and a standby tells nothing."""
+
+import pytest
+
+from hopper.model.alert import AlertPosition
+from hopper.model.event import Event
+from hopper.model.health import Health
+from hopper.model.state import Verb
+from hopper.store.instances import InstanceStore
+from hopper.store.log import ChangeLog
+from instance.alerting.alerts.telling import alerting, arrive, noted, until_noted
+from instance.lapses import leading, registered, standing_by
+from specs import spec
+from waiting import wait_until
+
+
+async def test_a_new_leader_goes_on_where_the_one_before_ended(settings, store, story, receiver, client):
+    async with alerting(settings, store):
+        await registered(store, "web")
+        await arrive(receiver, "down firing web")
+        position = await until_noted(store)
+        assert set(position.told) == {"down:web"}
+    # While nobody alerts: one fails, and the dead one is back.
+    await store.register(spec("project", "shop", ttl_ms=60_000))
+    await store.transition("shop", Verb.FAIL)
+    await client.set(store.keys.heartbeat("web"), "{}", ex=60)
+    async with leading(settings.model_copy(update={"alert_webhook": None})):
+        await story.until("web", Health.HEALTHY)
+    async with alerting(settings, store):
+        await arrive(receiver, "down firing web", "failed firing shop", "down resolved web")
+        position = await until_noted(store)
+        assert position.told == {}
+
+
+async def test_what_a_leader_could_not_deliver_is_delivered_by_the_next_under_the_same_name(
+    settings, store, story, receiver
+):
+    receiver.always = 503
+    async with alerting(settings, store):
+        await registered(store, "web")
+        down = await story.until("web", Health.DOWN)
+        await wait_until(lambda: receiver.deliveries)
+        assert (await noted(store)).revision < down.revision
+    first = receiver.deliveries[0]
+    receiver.always = 204
+    async with alerting(settings, store):
+        await wait_until(lambda: receiver.deliveries[-1].document["at_ms"] == down.at_ms)
+        await until_noted(store, down.revision)
+    last = receiver.deliveries[-1]
+    assert (last.delivery, last.document["evidence"]) == (first.delivery, first.document["evidence"])
+
+
+async def test_a_standby_alerts_nobody(settings, store, receiver):
+    async with alerting(settings, store) as monitor, standing_by(settings) as standby:
+        for number in range(20):
+            await store.register(spec("project", f"web-{number}", ttl_ms=60_000))
+            await store.transition(f"web-{number}", Verb.FAIL)
+            await wait_until(lambda: standby.view.revision == monitor.view.revision)
+        await arrive(receiver, *(f"failed firing web-{number}" for number in range(20)))
+        await until_noted(store)
+        assert len(receiver.deliveries) == 20
+
+
+BEHIND = {
+    "another epoch": AlertPosition(epoch="other", revision=0, told={"down:gone": 3}),
+    "a log that was trimmed": AlertPosition(epoch="", revision=0, told={"down:gone": 3}),
+}
+
+
+@pytest.mark.parametrize("position", BEHIND.values(), ids=BEHIND.keys())
+async def test_where_the_log_cannot_tell_it_begins_at_now_and_ends_what_is_over(position, settings, store, receiver):
+    epoch = (await store.position()).epoch
+    await store.register(spec("project", "shop", ttl_ms=60_000))
+    await store.transition("shop", Verb.FAIL)
+    await store.client.xtrim(store.keys.events, maxlen=1, approximate=False)
+    await store.client.set(
+        store.keys.alerts, AlertPosition(epoch=position.epoch or epoch, revision=0, told=position.told).to_json()
+    )
+    async with alerting(settings, store):
+        await arrive(receiver, "down resolved gone")
+        await store.register(spec("project", "web", ttl_ms=60_000))
+        await store.transition("web", Verb.FAIL)
+        await arrive(receiver, "down resolved gone", "failed firing web")
+
+
+async def test_a_long_log_is_read_a_hundred_events_at_a_time_and_all_of_it_is_told(
+    settings, store, receiver, monkeypatch
+):
+    epoch = (await store.position()).epoch
+    for number in range(85):
+        await store.register(spec("project", f"web-{number}", ttl_ms=60_000))
+        await store.transition(f"web-{number}", Verb.FAIL)
+        await store.transition(f"web-{number}", Verb.START)
+    await store.client.set(store.keys.alerts, AlertPosition(epoch=epoch, revision=0).to_json())
+    sizes: list[int] = []
+    between = ChangeLog.between
+
+    async def counted(log: ChangeLog, first: int, last: int) -> list[Event]:
+        events = await between(log, first, last)
+        sizes.append(len(events))
+        return events
+
+    monkeypatch.setattr(ChangeLog, "between", counted)
+    async with alerting(settings, store):
+        await arrive(receiver, *(f"failed firing web-{number}" for number in range(85)))
+    assert sum(sizes) >= 255
+    assert max(sizes) == 100
+
+
+async def test_a_position_that_somebody_spoiled_is_replaced(settings, store, receiver):
+    await store.client.set(store.keys.alerts, "rubbish")
+    async with leading(settings):
+        await wait_until(lambda: _readable(store))
+        await store.register(spec("project", "web", ttl_ms=60_000))
+        await store.transition("web", Verb.FAIL)
+        await arrive(receiver, "failed firing web")
+
+
+async def _readable(store: InstanceStore) -> bool:
+    return await store.client.get(store.keys.alerts) != b"rubbish"

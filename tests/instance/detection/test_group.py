@@ -1,0 +1,98 @@
+"""Groups: who counts where, and what a guard takes out of the group around."""
+
+from dataclasses import dataclass
+
+from hopper.instance.detection.group import Group
+
+
+@dataclass(eq=False)
+class Someone:
+    """A member."""
+
+    ttl_ms: int = 3_000
+    counted: bool = True
+
+
+def group_of(*members: Someone, name: str = "project:web", outer: Group[Someone] | None = None) -> Group[Someone]:
+    group = Group(name, outer)
+    for member in members:
+        group.enter(member)
+    return group
+
+
+def family(sizes: tuple[int, ...] = (3, 2)) -> tuple[Group[Someone], list[Group[Someone]]]:
+    """The Global's group and those of its Projects, with so many members each."""
+    outer: Group[Someone] = Group("global")
+    projects = [
+        group_of(*(Someone() for _ in range(size)), name=f"project:{number}", outer=outer)
+        for number, size in enumerate(sizes)
+    ]
+    return outer, projects
+
+
+def test_the_largest_ttl_is_that_of_those_who_are_in_it_now():
+    outer: Group[Someone] = Group("global")
+    slow, quick, uncounted = Someone(60_000), Someone(1_000), Someone(90_000, counted=False)
+    group = group_of(slow, quick, uncounted, outer=outer)
+    assert (group.size, group.ttl_ms, outer.ttl_ms, len(group.members)) == (2, 60_000, 60_000, 3)
+    slow.ttl_ms = 5_000
+    group.enter(slow)
+    assert (group.size, group.ttl_ms, outer.ttl_ms) == (2, 5_000, 5_000)
+    group.guard()
+    assert (outer.size, outer.ttl_ms) == (0, 0)
+    group.release()
+    group.leave(slow)
+    group.leave(slow)
+    assert (group.size, group.ttl_ms, outer.size, outer.ttl_ms) == (1, 1_000, 1, 1_000)
+
+
+def test_a_group_counts_the_lapses_within_its_largest_ttl():
+    group = group_of(Someone(3_000))
+    for at_ms in (0.0, 1_000.0, 1_000.0, 3_500.0):
+        group.lapse(at_ms)
+    assert group.lapsed(3_000) == 4
+    assert group.lapsed(3_999) == 3
+    assert group.lapsed(4_001) == 1
+    assert group.lapsed(10_000) == 0
+
+
+def test_the_members_of_a_project_count_in_the_group_around_it_too():
+    outer, (web, shop) = family()
+    web.lapse(100)
+    shop.lapse(200)
+    shop.leave(next(iter(shop.members)))
+    assert (outer.size, outer.ttl_ms, outer.lapsed(1_000)) == (4, 3_000, 2)
+    shop.retract(200)
+    assert (outer.lapsed(1_000), shop.lapsed(1_000), web.lapsed(1_000)) == (1, 0, 1)
+
+
+def test_a_guarded_project_burdens_the_group_around_it_no_more():
+    outer, (web, shop) = family()
+    web.lapse(100)
+    shop.lapse(100)
+    web.guard()
+    web.guard()
+    assert (outer.size, outer.lapsed(1_000)) == (2, 1)
+    web.lapse(200)
+    late = Someone()
+    web.enter(late)
+    web.leave(late)
+    assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000)) == (2, 1, 2)
+    assert (web.spared, shop.spared, outer.spared) == (True, False, False)
+
+
+def test_after_the_release_it_counts_there_again_but_for_those_who_lapsed():
+    outer, (web, _) = family()
+    web.lapse(100)
+    web.guard()
+    web.release()
+    web.release()
+    assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000), web.spared) == (5, 0, 0, False)
+    web.lapse(300)
+    assert (outer.lapsed(1_000), web.lapsed(1_000)) == (1, 1)
+
+
+def test_a_guard_around_spares_every_project_below_it():
+    outer, (web, shop) = family()
+    outer.guard()
+    assert (web.spared, shop.spared, web.guarded) == (True, True, False)

@@ -1,0 +1,56 @@
+"""An inbox: whatever has come is taken at once, each id with the last word about it."""
+
+import asyncio
+
+from hopper.instance.duties.inbox import Inbox
+
+
+async def test_what_comes_within_a_moment_is_taken_together():
+    inbox: Inbox[str] = Inbox()
+    taking = asyncio.create_task(inbox.take())
+    inbox.put(["a", "b"], "first")
+    await asyncio.sleep(0)
+    inbox.put(["b", "c"], "second")
+    assert await asyncio.wait_for(taking, 1) == {"a": "first", "b": "second", "c": "second"}
+
+
+async def test_what_was_taken_is_not_taken_again():
+    inbox: Inbox[str] = Inbox()
+    inbox.put(["a"], "first")
+    assert await inbox.take() == {"a": "first"}
+    taking = asyncio.create_task(inbox.take())
+    inbox.put(["b"], "second")
+    assert await asyncio.wait_for(taking, 1) == {"b": "second"}
+
+
+async def test_what_is_put_back_yields_to_what_has_come_since():
+    inbox: Inbox[str] = Inbox()
+    inbox.put(["a", "b"], "old")
+    due = await inbox.take()
+    inbox.put(["a"], "new")
+    inbox.put_back(due)
+    assert await asyncio.wait_for(inbox.take(), 1) == {"a": "new", "b": "old"}
+
+
+async def test_what_is_put_back_alone_wakes_the_taker():
+    inbox: Inbox[str] = Inbox()
+    inbox.put_back({"a": "old"})
+    assert await asyncio.wait_for(inbox.take(), 1) == {"a": "old"}
+
+
+async def test_what_is_forgotten_is_not_taken():
+    inbox: Inbox[str] = Inbox()
+    inbox.put(["a"], "old")
+    assert len(inbox) == 1
+    inbox.clear()
+    assert len(inbox) == 0
+    assert await asyncio.wait_for(inbox.take(), 1) == {}
+
+
+async def test_nothing_that_is_put_wakes_nobody():
+    inbox: Inbox[str] = Inbox()
+    inbox.put([], "nothing")
+    taking = asyncio.create_task(inbox.take())
+    await asyncio.sleep(0)
+    inbox.put(["a"], "first")
+    assert await asyncio.wait_for(taking, 1) == {"a": "first"}
