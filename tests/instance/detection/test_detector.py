@@ -11,6 +11,7 @@ from hopper.instance.detection.pulse import local_ms
 from hopper.model.clock import RedisClock
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
+from hopper.model.hold import HoldLedger
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.store.instances import InstanceStore
@@ -18,13 +19,14 @@ from instance.lapses import TTL_MS
 
 
 class FakeSurveillance:
-    """Probes whose answers a test sets, and a pulse that always confirms."""
+    """Probes whose answers a test sets."""
 
     def __init__(self, settings: Settings) -> None:
         self.keys = InstanceStore(settings).keys
         self.redis_off_ms = 0.0
         self.left_ms: dict[str, int] = {}
         self.probed: list[str] = []
+        self.guarded: list[str] = []
         self.meanwhile: Callable[[], Any] = lambda: None
 
     async def probe(self, keys: list[str], runs: list[int]) -> list[int]:
@@ -34,11 +36,23 @@ class FakeSurveillance:
         self.meanwhile()
         return [int(local_ms() + self.redis_off_ms), *(self.left_ms.get(id, -2) for id in ids)]
 
+    async def guards(self) -> dict[str, dict[str, Any]]:
+        return {}
+
+    async def raise_guard(self, group: str, **_: Any) -> None:
+        self.guarded.append(group)
+
 
 class FakePulse:
+    monitor_id = "monitor"
+
     def __init__(self) -> None:
         self.clock = RedisClock()
         self.clock.observe(sent_ms=0, received_ms=1, redis_ms=0)
+        self.holds = HoldLedger()
+
+    async def confirm(self) -> bool:
+        return False
 
 
 @pytest.fixture
@@ -56,7 +70,8 @@ def detector(fake_settings: Settings, surveillance: FakeSurveillance) -> Failure
 
 
 def record(id: str, **values: Any) -> Record:
-    return Record(id=id, name=id, scope=Scope.PROJECT, **{"ttl_ms": TTL_MS, "health": Health.HEALTHY, **values})
+    known = {"scope": Scope.PROJECT, "ttl_ms": TTL_MS, "health": Health.HEALTHY}
+    return Record(id=id, name=id, **{**known, **values})
 
 
 async def probe_due(detector: FailureDetector, *, in_ms: float = 10) -> None:
@@ -114,3 +129,22 @@ async def test_a_heartbeat_in_its_last_millisecond_still_counts(detector, survei
     detector.begin([record("web")])
     await probe_due(detector)
     assert detector.fleet.get("web").lapsed_ms is None
+
+
+async def test_a_lapse_counts_no_more_once_the_pulse_after_it_was_bad(detector):
+    detector.begin([record("web", parent_id="hq")])
+    await probe_due(detector)
+    watch = detector.fleet.get("web")
+    assert watch.group.lapsed(local_ms()) == 1
+    await detector._judge([watch])
+    assert (watch.group.lapsed(local_ms()), watch.tick > 0) == (0, True)
+
+
+async def test_a_project_is_guarded_before_the_group_around_it_whoever_is_judged_first(detector, surveillance):
+    runs = [record(f"{p}-{n}", scope=Scope.ORCHESTRATION, parent_id=p) for p in ("web", "shop") for n in range(30)]
+    detector.begin([*runs, *(record(id, parent_id="hq") for id in ("web", "shop"))])
+    elsewhere, project = detector.fleet.get("shop-0"), detector.fleet.get("shop")
+    for watch in (elsewhere, project, *(detector.fleet.get(f"web-{n}") for n in range(12))):
+        watch.lapse(local_ms())
+    await detector.guards.settle([project, elsewhere])
+    assert surveillance.guarded == ["project:web"]

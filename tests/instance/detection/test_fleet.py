@@ -129,15 +129,68 @@ def test_the_members_of_the_global_are_those_of_all_projects_that_are_not_guarde
     assert (fleet.spares(record("run", parent_id="web")), fleet.spares(record("x", parent_id="new"))) == (True, False)
 
 
-def test_a_lapse_is_noticed_once_and_its_deadline_is_no_later_than_that(fleet):
+def test_a_lapse_began_when_it_was_first_noticed_and_its_deadline_is_no_later_than_that(fleet):
     known, unknown = watched(fleet, record("run-1"), record("run-2"))
     known.deadline_ms = 900
     for watch in (known, unknown):
-        watch.lapse(1_000)
+        watch.wait(1_000)
         watch.lapse(2_000)
     assert (known.lapsed_ms, known.deadline_ms) == (1_000, 900)
     assert (unknown.lapsed_ms, unknown.deadline_ms) == (1_000, 1_000)
-    assert known.group.lapsed(1_000) == 2
+
+
+def test_one_that_may_not_be_judged_yet_counts_once_it_may_and_then_as_one_that_lapses_now(fleet):
+    waiting, judged = watched(fleet, record("run-1", ttl_ms=1_000), record("run-2", ttl_ms=1_000))
+    for at_ms in (0, 500, 1_000):
+        waiting.lapse(at_ms)
+        judged.lapse(at_ms)
+    judged.turn(Health.DOWN)
+    for at_ms in (1_500, 2_000):
+        waiting.wait(at_ms)
+        judged.wait(at_ms)
+    assert (waiting.group.lapsed(1_600), waiting.group.outer.lapsed(1_600)) == (1, 1)
+    waiting.lapse(9_000)
+    assert (waiting.group.lapsed(9_000), waiting.group.outer.lapsed(9_000)) == (1, 1)
+    waiting.revive()
+    assert (waiting.group.lapsed(9_000), waiting.group.outer.lapsed(9_000)) == (0, 0)
+
+
+def test_one_that_is_told_to_stop_while_it_waits_counts_no_more(fleet):
+    (watch,) = watched(fleet, record())
+    watch.lapse(1_000)
+    watched(fleet, record(state=State.STOPPING))
+    watch.lapse(1_500)
+    assert watch.group.lapsed(1_500) == 0
+
+
+def test_a_lapse_over_which_a_guard_was_released_counts_no_more_and_the_next_one_does(fleet):
+    watch, other = watched(fleet, record("run-1"), record("run-2", parent_id="shop"))
+    group, outer = watch.group, watch.group.outer
+    for one in (watch, other):
+        one.lapse(1_000)
+    (claimed,) = watched(fleet, record("run-3"))
+    claimed.lapse(1_000)
+    claimed.turn(Health.DOWN)
+    fleet.drop("run-3")
+    outer.guard()
+    fleet.release(outer)
+    for one in (watch, other):
+        one.lapse(1_500)
+    assert [found.lapsed(1_500) for found in (group, other.group, outer)] == [0, 0, 0]
+    watch.revive()
+    watch.lapse(2_000)
+    assert [found.lapsed(2_000) for found in (group, other.group, outer)] == [1, 0, 1]
+
+
+def test_one_that_lapses_again_and_again_counts_once_though_it_was_restarted_in_between(fleet):
+    watched(fleet, *(record(f"run-{number}", ttl_ms=60_000) for number in range(20)))
+    for number in range(4):
+        (watch,) = watched(fleet, record("run-0", incarnation=10 + number, revision=10 + number))
+        watch.lapse(1_000 + 3_000 * number)
+        watch.turn(Health.DOWN)
+        fleet.drop("run-0")
+    (watch,) = watched(fleet, record("run-0", incarnation=99, revision=99))
+    assert (watch.group.lapsed(13_000), watch.group.outer.lapsed(13_000)) == (1, 1)
 
 
 def test_the_log_does_not_undo_a_verdict_that_it_has_not_told_of_yet(fleet):

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from hopper.instance.detection.group import Group
 
 
@@ -48,8 +51,8 @@ def test_the_largest_ttl_is_that_of_those_who_are_in_it_now():
 
 def test_a_group_counts_the_lapses_within_its_largest_ttl():
     group = group_of(Someone(3_000))
-    for at_ms in (0.0, 1_000.0, 1_000.0, 3_500.0):
-        group.lapse(at_ms)
+    for id, at_ms in (("a", 0.0), ("b", 1_000.0), ("c", 1_000.0), ("d", 3_500.0)):
+        group.lapse(id, at_ms)
     assert group.lapsed(3_000) == 4
     assert group.lapsed(3_999) == 3
     assert group.lapsed(4_001) == 1
@@ -58,22 +61,22 @@ def test_a_group_counts_the_lapses_within_its_largest_ttl():
 
 def test_the_members_of_a_project_count_in_the_group_around_it_too():
     outer, (web, shop) = family()
-    web.lapse(100)
-    shop.lapse(200)
+    web.lapse("a", 100)
+    shop.lapse("b", 200)
     shop.leave(next(iter(shop.members)))
     assert (outer.size, outer.ttl_ms, outer.lapsed(1_000)) == (4, 3_000, 2)
-    shop.retract(200)
+    shop.retract("b")
     assert (outer.lapsed(1_000), shop.lapsed(1_000), web.lapsed(1_000)) == (1, 0, 1)
 
 
 def test_a_guarded_project_burdens_the_group_around_it_no_more():
     outer, (web, shop) = family()
-    web.lapse(100)
-    shop.lapse(100)
+    web.lapse("a", 100)
+    shop.lapse("b", 100)
     web.guard()
     web.guard()
     assert (outer.size, outer.lapsed(1_000)) == (2, 1)
-    web.lapse(200)
+    web.lapse("c", 200)
     late = Someone()
     web.enter(late)
     web.leave(late)
@@ -83,12 +86,12 @@ def test_a_guarded_project_burdens_the_group_around_it_no_more():
 
 def test_after_the_release_it_counts_there_again_but_for_those_who_lapsed():
     outer, (web, _) = family()
-    web.lapse(100)
+    web.lapse("a", 100)
     web.guard()
     web.release()
     web.release()
     assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000), web.spared) == (5, 0, 0, False)
-    web.lapse(300)
+    web.lapse("a", 300)
     assert (outer.lapsed(1_000), web.lapsed(1_000)) == (1, 1)
 
 
@@ -96,3 +99,52 @@ def test_a_guard_around_spares_every_project_below_it():
     outer, (web, shop) = family()
     outer.guard()
     assert (web.spared, shop.spared, web.guarded) == (True, True, False)
+
+
+def test_a_lapse_that_a_project_counts_no_more_is_not_left_behind_in_the_group_around_it():
+    outer, (web, _) = family()
+    slow = Someone(60_000)
+    outer.enter(slow)
+    web.lapse("a", 100)
+    assert (web.lapsed(10_000), outer.lapsed(10_000)) == (0, 1)
+    web.guard()
+    assert outer.lapsed(10_000) == 0
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["lapse", "lapse", "lapse", "retract", "guard", "release", "look"]),
+        st.integers(0, 1),
+        st.sampled_from("abcd"),
+    )
+)
+
+
+@given(STEPS)
+def test_however_often_they_lapse_and_whatever_is_guarded_each_counts_once_in_either_group(steps):
+    """Against plain sets: who lapsed of each Project, and when, and who of them counts around it."""
+    outer, projects = family()
+    outer.enter(Someone(9_000))
+    own: list[dict[str, int]] = [{}, {}]
+    around: dict[str, tuple[int, int]] = {}
+    for at_ms, (step, which, name) in enumerate(steps):
+        now_ms, group, id = at_ms * 1_000, projects[which], f"{which}-{name}"
+        match step:
+            case "lapse":
+                group.lapse(id, now_ms)
+                own[which][id] = now_ms
+                if not group.guarded:
+                    around[id] = which, now_ms
+            case "retract":
+                group.retract(id)
+                own[which].pop(id, None)
+                around.pop(id, None)
+            case "guard":
+                group.guard()
+                around = {one: lapse for one, lapse in around.items() if lapse[0] != which}
+            case "release" if group.guarded:
+                group.release()
+                own[which].clear()
+            case "look":
+                assert group.lapsed(now_ms) == sum(then >= now_ms - 3_000 for then in own[which].values())
+                assert outer.lapsed(now_ms) == sum(then >= now_ms - outer.ttl_ms for _, then in around.values())

@@ -201,9 +201,10 @@ class FailureDetector:
         if is_settled or (watch.health is Health.SUSPECT and self._is_spared(watch, now_ms)):
             self._schedule_next(watch)
             return
-        watch.lapse(now_ms)
-        self._lapsed.append(watch)
-        self._wake.set()
+        if not self._is_put_off(watch, now_ms):
+            watch.lapse(now_ms)
+            self._lapsed.append(watch)
+            self._wake.set()
 
     def _retry(self, watch: Watch, after_ms: float = _RETRY_MS) -> None:
         if not watch.dropped:
@@ -239,16 +240,11 @@ class FailureDetector:
         batch = [watch for watch in batch if _is_pending(watch, asked_ms)]
         if not confirmed:
             for watch in batch:
+                watch.wait(asked_ms)
                 self._retry(watch, self._settings.recovery_ms if self.pulse.holds.open else _RETRY_MS)
             return
         now_ms = local_ms()
-        ripe: list[Watch] = []
-        for watch in batch:
-            owed_ms = self._owed_ms(watch, now_ms)
-            if owed_ms > 0:
-                self._retry(watch, min(owed_ms + self._settings.probe_margin_ms, self._settings.recovery_ms))
-            else:
-                ripe.append(watch)
+        ripe = [watch for watch in batch if not self._is_put_off(watch, now_ms)]
         if ripe:
             await self._expire(ripe)
 
@@ -290,9 +286,14 @@ class FailureDetector:
             if watch.health is Health.SUSPECT:
                 self.fleet.wheel.schedule(watch, now_ms)
 
-    def _owed_ms(self, watch: Watch, now_ms: float) -> float:
+    def _is_put_off(self, watch: Watch, now_ms: float) -> bool:
+        """Whether a lapse may not be judged yet, for what the instance is owed; then it is looked at again later."""
         owed_ms = self.pulse.holds.owed_ms(watch.since_ms, watch.ttl_ms, now_ms)
-        return max(owed_ms, watch.evicted_ms + watch.ttl_ms - now_ms)
+        owed_ms = max(owed_ms, watch.evicted_ms + watch.ttl_ms - now_ms)
+        if owed_ms > 0:
+            watch.wait(now_ms)
+            self._retry(watch, min(owed_ms + self._settings.probe_margin_ms, self._settings.recovery_ms))
+        return owed_ms > 0
 
     def _is_graceful(self, watch: Watch, now_ms: float) -> bool:
         return now_ms < watch.grace_end_ms and watch.state is not State.STOPPING

@@ -21,7 +21,6 @@ class Watch:
     __slots__ = (
         "alive",
         "counted",
-        "counted_ms",
         "deadline_ms",
         "down_at_ms",
         "dropped",
@@ -33,6 +32,7 @@ class Watch:
         "incarnation",
         "key",
         "lapsed_ms",
+        "pardoned",
         "problem",
         "state",
         "tick",
@@ -47,14 +47,14 @@ class Watch:
         self.group = group
         self.counted = record.scope is not Scope.GLOBAL
         """Whether it is a member of its group: the Global is only spared with those below it."""
-        self.counted_ms: float | None = None
-        """The lapse of it that its group counts, the last one: an erratic one alone is no sign of a common cause."""
         self.tick = -1
         self.dropped = False
         """Whether it is watched no more: whoever still holds it after an await forgets it."""
         self.deadline_ms = math.inf
         self.lapsed_ms: float | None = None
         """When the lapse that is not judged yet was noticed."""
+        self.pardoned = False
+        """Whether a guard was released over this lapse: it brings about no other one."""
         self.timed = False
         """Whether the heartbeat that ends at the deadline was written one TTL before that, as far as can be known."""
         self.problem: Mapping[str, Any] | None = None
@@ -84,32 +84,42 @@ class Watch:
         """Whether no verdict stands."""
 
     def lapse(self, at_ms: float) -> None:
-        """Its heartbeat is gone, as was noticed at `at_ms`.
+        """Its heartbeat is gone, as was noticed at `at_ms`: it may be judged, and counts in its group from then on.
 
-        One that is suspect already counts in its group no second time, and one that was about to stop not at all.
+        Noticed again, it counts anew: whoever waited for the end of a hold lapses with all who waited too. One that is
+        suspect already counts no second time, and one that is about to stop not at all.
         """
-        if self.lapsed_ms is None:
-            self.lapsed_ms = at_ms
-            self.deadline_ms = min(self.deadline_ms, at_ms)
-            if self._counts:
-                self._retract()
-                self.group.lapse(at_ms)
-                self.counted_ms = at_ms
+        self._notice(at_ms)
+        if self.alive:
+            if self.counted and not self.pardoned and self.state is not State.STOPPING:
+                self.group.lapse(self.id, at_ms)
+            else:
+                self.group.retract(self.id)
+
+    def wait(self, at_ms: float) -> None:
+        """Its heartbeat is gone, as was noticed at `at_ms`, but it may not be judged yet, and counts once it may."""
+        self._notice(at_ms)
+        self._retract()
 
     def revive(self) -> None:
         """It heartbeats: a lapse on which there was no verdict never was."""
-        if self.lapsed_ms is not None and self._counts:
-            self._retract()
+        self._retract()
         self.lapsed_ms = None
+        self.pardoned = False
+
+    def pardon(self) -> None:
+        """The guard over it is released: it counts no more for the lapse that it is in, whatever comes of that."""
+        self.group.retract(self.id)
+        self.pardoned = self.lapsed_ms is not None
+
+    def _notice(self, at_ms: float) -> None:
+        if self.lapsed_ms is None:
+            self.lapsed_ms = at_ms
+            self.deadline_ms = min(self.deadline_ms, at_ms)
 
     def _retract(self) -> None:
-        if self.counted_ms is not None:
-            self.group.retract(self.counted_ms)
-            self.counted_ms = None
-
-    @property
-    def _counts(self) -> bool:
-        return self.counted and self.alive and self.state is not State.STOPPING
+        if self.lapsed_ms is not None and self.alive:
+            self.group.retract(self.id)
 
     def is_silent_since(self, at_ms: float) -> bool:
         """Whether its heartbeat is gone, and it was not `down` before `at_ms` of Redis' clock."""
@@ -161,7 +171,6 @@ class Fleet:
         elif watch.group is not group:
             self._leave(watch)
             watch.group = group
-            watch.counted_ms = None
         watch.take(record)
         group.enter(watch)
         return watch
@@ -198,12 +207,11 @@ class Fleet:
 
     def members(self, group: Group[Watch]) -> list[Watch]:
         """Everyone whose place is in a group, or in one that counts in it; the Global among its descendants."""
-        found = list(group.members)
-        if group.name == GLOBAL:
-            for inner in self._groups.values():
-                if inner.outer is group and not inner.guarded:
-                    found += inner.members
-        return found
+        return [watch for one in (group, *self.within(group)) for watch in one.members]
+
+    def within(self, group: Group[Watch]) -> list[Group[Watch]]:
+        """The groups that count in a group: those of the Projects that are not guarded, in the Global's."""
+        return [inner for inner in self._groups.values() if inner.outer is group and not inner.guarded]
 
     def spares(self, record: Record) -> bool:
         """Whether the group of an instance, or the one around it, is guarded."""
@@ -213,7 +221,9 @@ class Fleet:
     def release(self, group: Group[Watch]) -> None:
         """Guard a group no longer; the lapses of its members are forgotten."""
         for watch in self.members(group):
-            watch.counted_ms = None
+            watch.pardon()
+        for inner in self.within(group):
+            inner.forget()
         group.release()
         self._forget(group)
 

@@ -22,7 +22,7 @@ class Group(Generic[M]):
     The members of a Project's group count in the Global's, its `outer` one, too, but for those of a guarded Project.
     """
 
-    __slots__ = ("_guarded", "_lapsed", "_lapses", "_longest_ms", "_ttls", "members", "name", "outer", "size")
+    __slots__ = ("_guarded", "_lapses", "_longest_ms", "_ttls", "members", "name", "outer", "size")
 
     def __init__(self, name: str, outer: "Group[M] | None" = None) -> None:
         self.name = name
@@ -34,8 +34,8 @@ class Group(Generic[M]):
         self._ttls: Counter[int] = Counter()
         self._longest_ms = 0
         self._guarded = False
-        self._lapses: OrderedDict[float, int] = OrderedDict()
-        self._lapsed = 0
+        self._lapses: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        """When each id that is counted lapsed, and in which group; the earliest first. Each counts once."""
 
     # -- members ---------------------------------------------------------------------------------------------------
 
@@ -74,32 +74,31 @@ class Group(Generic[M]):
 
     # -- lapses ----------------------------------------------------------------------------------------------------
 
-    def lapse(self, at_ms: float) -> None:
-        """Count one that lapsed."""
-        self._lapses[at_ms] = self._lapses.get(at_ms, 0) + 1
-        self._lapsed += 1
-        if self.outer is not None and not self._guarded:
-            self.outer.lapse(at_ms)
+    def lapse(self, id: str, at_ms: float, *, place: str | None = None) -> None:
+        """Count one that lapsed, no earlier than those before it, in place of an earlier lapse of its own.
 
-    def retract(self, at_ms: float) -> None:
-        """Count no more one that lapsed at `at_ms`."""
-        if self._lapses.get(at_ms, 0):
-            self._lapses[at_ms] -= 1
-            self._lapsed -= 1
+        `place` names the group within this one to which it belongs.
+        """
+        self._lapses.pop(id, None)
+        self._lapses[id] = at_ms, place or self.name
         if self.outer is not None and not self._guarded:
-            self.outer.retract(at_ms)
+            self.outer.lapse(id, at_ms, place=self.name)
+
+    def retract(self, id: str) -> None:
+        """Count a lapse no more; nothing where it is not counted."""
+        self._lapses.pop(id, None)
+        if self.outer is not None:
+            self.outer.retract(id)
 
     def lapsed(self, at_ms: float) -> int:
         """How many have lapsed with one that did so at `at_ms`: since one TTL before, the largest of the group."""
         since_ms = at_ms - self.ttl_ms
         while self._lapses:
-            first_ms, count = self._lapses.popitem(last=False)
+            id, (first_ms, _) = next(iter(self._lapses.items()))
             if first_ms >= since_ms:
-                self._lapses[first_ms] = count
-                self._lapses.move_to_end(first_ms, last=False)
                 break
-            self._lapsed -= count
-        return self._lapsed
+            del self._lapses[id]
+        return len(self._lapses)
 
     # -- the guard -------------------------------------------------------------------------------------------------
 
@@ -121,17 +120,23 @@ class Group(Generic[M]):
         if self.outer is not None:
             for ttl_ms, count in self._ttls.items():
                 self.outer.tally(ttl_ms, -count)
-            for at_ms, count in self._lapses.items():
-                for _ in range(count):
-                    self.outer.retract(at_ms)
+            self.outer.disregard(self.name)
+
+    def forget(self) -> None:
+        """Count nobody's lapse so far; those of the group around it are its own."""
+        self._lapses.clear()
+
+    def disregard(self, place: str) -> None:
+        """Count no more who lapsed in a group within."""
+        for id in [id for id, (_, where) in self._lapses.items() if where == place]:
+            del self._lapses[id]
 
     def release(self) -> None:
         """Guard it no longer, and forget who lapsed: they bring about no other guard."""
         if not self._guarded:
             return
         self._guarded = False
-        self._lapses.clear()
-        self._lapsed = 0
+        self.forget()
         if self.outer is not None:
             for ttl_ms, count in self._ttls.items():
                 self.outer.tally(ttl_ms, count)

@@ -69,22 +69,21 @@ class Guards:
     async def settle(self, watches: Iterable[Watch]) -> None:
         """Raise the guards that the lapses of these call for.
 
-        A Project's group comes before the one around it, which it then no longer burdens. Raises `NotLeader`, and
-        `Unavailable` where Redis is away.
+        A Project's group comes before the one around it, which it then no longer burdens, also where nobody of that
+        Project is among these. Raises `NotLeader`, and `Unavailable` where Redis is away.
         """
         await self._load()
         groups = dict.fromkeys(watch.group for watch in watches if watch.counted)
         around = dict.fromkeys(group.outer for group in groups if group.outer is not None)
         now_ms = local_ms()
-        for group in (*groups, *around):
-            if not group.spared and self._is_struck(group, now_ms):
-                await self._raise(group, now_ms)
+        for struck in (*groups, *around):
+            for group in (*self._fleet.within(struck), struck) if self._is_struck(struck, now_ms) else ():
+                if not group.spared and self._is_struck(group, now_ms):
+                    await self._raise(group, now_ms)
 
     def _is_struck(self, group: Group[Watch], now_ms: float) -> bool:
-        return (
-            group.size >= self._settings.guard_minimum
-            and group.lapsed(now_ms) > self._settings.guard_share * group.size
-        )
+        lapsed = group.lapsed(now_ms)
+        return group.size >= self._settings.guard_minimum and lapsed > self._settings.guard_share * group.size
 
     async def _raise(self, group: Group[Watch], now_ms: float) -> None:
         lapsed, since_ms = group.lapsed(now_ms), round(self.pulse.clock.redis_ms(now_ms))
