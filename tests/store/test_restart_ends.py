@@ -118,6 +118,24 @@ async def test_a_start_changes_nothing_where_the_ledger_cannot_be_read(web, tamp
     await web.client.delete(web.keys.restarts("web"))
 
 
+async def test_who_means_an_earlier_claim_of_an_incarnation_neither_takes_nor_settles_a_later_one(web, restarts):
+    await web.transition("web", Verb.FAIL)
+    await claim(restarts, Claim(1, 0, 0))
+    first = (await restarts.standing("web")).ledger.claimed_at_ms
+    await wait_until(lambda: later(restarts, first))
+    await claim(restarts, Claim(0, 0, 0), operator=True, reason="operator")
+    second = (await restarts.standing("web")).ledger.claimed_at_ms
+    assert await restarts.take("web", 1, executor="me", claimed_at_ms=first) == Taking("ended", 0)
+    assert (await restarts.take("web", 1, executor="me", claimed_at_ms=second)).outcome == "taken"
+    assert not await restarts.settle("web", 1, Outcome.SENT, executor="me", claimed_at_ms=first)
+    assert (await restarts.standing("web")).ledger.is_open(1)
+    assert await restarts.settle("web", 1, Outcome.SENT, executor="me", claimed_at_ms=second)
+
+
+async def later(restarts: RestartStore, at_ms: int) -> bool:
+    return (await restarts.standing("web")).now_ms > at_ms
+
+
 # -- claimed while it lived --------------------------------------------------------------------------------------------
 
 
