@@ -1,6 +1,7 @@
 -- Claim the one restart of an incarnation, or tell that its restarts are used up. The first to ask is answered.
--- An operator's claim takes the place of one that others have made. One that was sent, and after which a failed instance
--- has not registered in its time, was in vain: it is claimed anew.
+-- An operator's claim takes the place of one that others have made. One that was sent, and after which an instance that is
+-- failed or down has not registered in its time, was in vain: it is claimed anew. One that was made while the instance
+-- lived, and was given up, is none for its death.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -53,14 +54,17 @@ if standby then
   return standby
 end
 local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'count', 'not_before_ms', 'reason',
-  'settled_at_ms', 'register_by_ms')
+  'settled_at_ms', 'register_by_ms', 'alive')
+local is_down = MONITORED[before.state] and before.health == 'down'
 local log = open_log(revision, epoch, events, log_length)
 local in_vain = false
 if ledger[1] == incarnation and ledger[2] then
   local asked_before = ledger[5] == 'operator' and ledger[2] == 'claimed'
   local register_by_ms = tonumber(ledger[7]) or 0
-  in_vain = ledger[2] == 'sent' and register_by_ms > 0 and log.now >= register_by_ms and before.state == 'failed'
-  if not in_vain and (operator ~= '1' or asked_before) then
+  local dead = is_down or before.state == 'failed'
+  in_vain = dead and ledger[2] == 'sent' and register_by_ms > 0 and log.now >= register_by_ms
+  local given_up = dead and ledger[2] == 'cancelled' and ledger[8] == '1'
+  if not (in_vain or given_up) and (operator ~= '1' or asked_before) then
     return { 'repeat', integer(log.last), ledger[3], ledger[4] }
   end
 end
@@ -69,7 +73,6 @@ if forbidden then
   return forbidden
 end
 local exhausted = outcome == 'exhausted'
-local is_down = MONITORED[before.state] and before.health == 'down'
 local lapsed = is_down and redis.call('EXISTS', heartbeat) == 0
 if (alive ~= '1' or exhausted)
   and not (before.state == 'failed' or lapsed or (before.state == 'stopped' and mode == 'always')) then
@@ -102,7 +105,7 @@ commit(log, record_key, draft(log, before, changes, {
   evidence = string.format(
     '{"count":%d,"max_restarts":%d,"delay_ms":%d,"not_before_ms":%s,"incarnation":%s,"mode":%s%s}',
     count, max_restarts, exhausted and 0 or delay_ms, not_before, incarnation, cjson.encode(mode),
-    in_vain and string.format(',"sent_at_ms":%s,"register_by_ms":%s', ledger[6], ledger[7]) or ''),
+    in_vain and ledger[8] ~= '1' and string.format(',"sent_at_ms":%s,"register_by_ms":%s', ledger[6], ledger[7]) or ''),
 }))
 if is_down then
   redis.call('DEL', heartbeat)
@@ -110,5 +113,6 @@ if is_down then
 end
 redis.call('HSET', restarts, 'count', count, 'incarnation', incarnation, 'claimed_at_ms', integer(log.now),
   'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason, 'executor', '', 'executor_until_ms', '0',
-  'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '', 'outcome', outcome)
+  'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '', 'outcome', outcome,
+  'alive', MONITORED[before.state] and not is_down and '1' or '0')
 return keep_answer(request, { outcome, integer(log.next), count, not_before })

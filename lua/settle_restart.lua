@@ -6,14 +6,15 @@
 --          outcome       string   sent, failed or cancelled
 --          detail        string   why it failed, '' for nothing to tell
 --          wait_ms       integer  how long it may take to register after it was sent
+--          claimed_at_ms integer  when the claim was made that was carried out, '' for any of this incarnation
 -- RETURNS  settled       integer  1 where it was written, 0 where another has it, or another claim stands
 -- ERRORS
 -- USES     clock integer
 local restarts = unpack(KEYS)
-local incarnation, executor, outcome, detail, wait_ms = unpack(ARGV)
+local incarnation, executor, outcome, detail, wait_ms, claimed_at_ms = unpack(ARGV)
 
-local ledger = redis.call('HMGET', restarts, 'incarnation', 'executor')
-if ledger[1] ~= incarnation or ledger[2] ~= executor then
+local ledger = redis.call('HMGET', restarts, 'incarnation', 'executor', 'claimed_at_ms')
+if ledger[1] ~= incarnation or ledger[2] ~= executor or (claimed_at_ms ~= '' and ledger[3] ~= claimed_at_ms) then
   return { 0 }
 end
 local now = clock()

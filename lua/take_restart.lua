@@ -7,17 +7,18 @@
 --          executor      string   who carries it out
 --          lease_ms      integer  how long nobody else may, from now or from when it may be restarted
 --          early         integer  1 to take it though it may not be restarted yet
+--          claimed_at_ms integer  when the claim was made that the executor means, '' for any of this incarnation
 -- RETURNS  outcome       string   taken, early, held or ended
 --          left_ms       integer  until it may be restarted (taken, early), or until the other's lease ends (held)
 -- ERRORS
 -- USES     clock integer
 local record, restarts = unpack(KEYS)
-local incarnation, executor, lease_ms, early = unpack(ARGV)
+local incarnation, executor, lease_ms, early, claimed_at_ms = unpack(ARGV)
 
 local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'not_before_ms', 'executor', 'executor_until_ms',
   'claimed_at_ms', 'delay_ms')
 if redis.call('HGET', record, 'incarnation') ~= incarnation or ledger[1] ~= incarnation
-  or (ledger[2] ~= 'claimed' and ledger[2] ~= 'failed') then
+  or (ledger[2] ~= 'claimed' and ledger[2] ~= 'failed') or (claimed_at_ms ~= '' and ledger[6] ~= claimed_at_ms) then
   return { 'ended', 0 }
 end
 local now = clock()

@@ -1,8 +1,10 @@
--- Carry an instance from one state to another by a verb of the table.
+-- Carry an instance from one state to another by a verb of the table. Who is started by hand is restarted: the claim of a
+-- restart ends with it, and a count that was used up begins anew.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
 --          down          set      ids that are suspect or down
+--          restarts      hash     its restart ledger
 --          revision      integer  the last revision
 --          epoch         string   the epoch
 --          events        stream   the log
@@ -20,8 +22,8 @@
 --          STALE_INCARNATION  a newer registration has taken the id
 --          PRECONDITION_FAILED  it is in another state than the caller expects
 --          ILLEGAL_TRANSITION  the state has no such verb
--- USES     clock integer refuse record superseded incarnation encode log draft commit liveness
-local record_key, heartbeat, down, revision, epoch, events = unpack(KEYS)
+-- USES     clock integer refuse record superseded incarnation encode log draft commit liveness claim
+local record_key, heartbeat, down, restarts, revision, epoch, events = unpack(KEYS)
 local id, verb, incarnation, expected, reason, actor, evidence, log_length = unpack(ARGV)
 
 local rule = TRANSITIONS[verb]
@@ -52,10 +54,12 @@ if is and not was then
 elseif was and not is then
   changes.health, changes.stopped_at_ms = 'unknown', integer(log.now)
 end
+local claimed = is and not was and redis.call('HGET', restarts, 'outcome')
 commit(log, record_key, draft(log, before, changes,
   { type = 'state_changed', reason = reason, actor = actor, evidence = evidence }))
 if is and not was then
   begin_heartbeat(heartbeat, before.ttl_ms)
+  end_claim(restarts, claimed)
 elseif was and not is then
   redis.call('DEL', heartbeat)
   redis.call('SREM', down, id)

@@ -83,6 +83,12 @@ CASES: dict[str, tuple[Any, Any, Any, Any]] = {
     "one that never started": (POLICY, EARLIER, replace(FAILED, started_at_ms=None), Claim(3, 4_000, NOW + 4_000)),
     "one that somebody started again after it was given up": (POLICY,
         replace(EARLIER, count=3, outcome=Outcome.EXHAUSTED), FAILED, Claim(1, 1_000, NOW + 1_000)),
+    "one that was claimed while it lived, and lived for the window": (POLICY,
+        RestartLedger(count=3, incarnation=7, alive=True, outcome=Outcome.SENT),
+        replace(FAILED, started_at_ms=NOW - 60_000), Claim(1, 1_000, NOW + 1_000)),
+    "one that was claimed while it lived, and lived a little less": (POLICY,
+        RestartLedger(count=3, incarnation=7, alive=True, outcome=Outcome.SENT),
+        replace(FAILED, started_at_ms=NOW - 59_999), Exhausted(3)),
     "the very one that was given up": (POLICY,
         replace(EARLIER, count=3, incarnation=7, outcome=Outcome.EXHAUSTED), FAILED, Exhausted(3)),
 }  # fmt: skip
@@ -111,6 +117,38 @@ RESTARTABLE: dict[str, tuple[Record, bool]] = {
 @pytest.mark.parametrize(("record", "is_one"), RESTARTABLE.values(), ids=RESTARTABLE)
 def test_what_has_failed_or_is_down_is_restartable_by_its_policy(record: Record, is_one: bool) -> None:
     assert is_restartable(record) is is_one
+
+
+COVERED: dict[str, tuple[RestartLedger, Record, bool]] = {
+    "none was claimed": (RestartLedger(count=2), FAILED, False),
+    "one of an earlier incarnation": (EARLIER, FAILED, False),
+    "one to come": (RestartLedger(incarnation=7, outcome=Outcome.CLAIMED), FAILED, True),
+    "one for good": (RestartLedger(incarnation=7, outcome=Outcome.EXHAUSTED), FAILED, True),
+    "one that was given up": (RestartLedger(incarnation=7, outcome=Outcome.CANCELLED), FAILED, True),
+    "one that was given up while it lived": (
+        RestartLedger(incarnation=7, alive=True, outcome=Outcome.CANCELLED), FAILED, False),
+    "one that was given up, and it lives": (
+        RestartLedger(incarnation=7, alive=True, outcome=Outcome.CANCELLED),
+        replace(DOWN, health=Health.SUSPECT), True),
+    "one that was sent, and has its time": (
+        RestartLedger(incarnation=7, outcome=Outcome.SENT, register_by_ms=NOW + 1), FAILED, True),
+    "one that was sent in vain": (
+        RestartLedger(incarnation=7, outcome=Outcome.SENT, register_by_ms=NOW), FAILED, False),
+    "one that was sent while it lived, and has its time": (
+        RestartLedger(incarnation=7, alive=True, outcome=Outcome.SENT, register_by_ms=NOW + 1), DOWN, True),
+    "one that was sent in vain while it lived": (
+        RestartLedger(incarnation=7, alive=True, outcome=Outcome.SENT, register_by_ms=NOW), DOWN, False),
+    "one that was sent, and it lives": (
+        RestartLedger(incarnation=7, alive=True, outcome=Outcome.SENT, register_by_ms=1),
+        replace(DOWN, health=Health.HEALTHY), True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ledger", "record", "covered"), COVERED.values(), ids=COVERED)
+def test_a_claim_leaves_no_room_for_another_unless_it_came_to_nothing(
+    ledger: RestartLedger, record: Record, covered: bool
+) -> None:
+    assert ledger.covers(record, NOW) is covered
 
 
 def test_a_ledger_is_read_as_it_was_written_and_leaves_what_is_not_its_own() -> None:

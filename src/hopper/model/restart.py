@@ -12,7 +12,7 @@ from hopper.model.policy import RestartPolicy
 from hopper.model.record import Record
 from hopper.model.state import State
 
-__all__ = ["Claim", "Exhausted", "Outcome", "RestartLedger", "decide", "delay_s", "is_restartable"]
+__all__ = ["Claim", "Exhausted", "Outcome", "RestartLedger", "decide", "delay_s", "has_died", "is_restartable"]
 
 
 class Outcome(StrEnum):
@@ -38,13 +38,15 @@ class RestartLedger:
     """What Redis keeps of an instance's restarts. Times are milliseconds of Redis' clock.
 
     `count` restarts were claimed since the instance was last stable. The other fields tell of the last claim, which is
-    that of `incarnation`; `executor` carries it out, alone until `executor_until_ms`. At `settled_at_ms` its outcome
-    was written down, with the `detail` of a failure; one that was sent is in vain where the instance has not registered
-    by `register_by_ms`.
+    that of `incarnation`, and ends with the next registration or start; `alive` where the instance was when it was
+    claimed. `executor` carries it out, alone until `executor_until_ms`. At `settled_at_ms` its outcome was written
+    down, with the `detail` of a failure; one that was sent is in vain where the instance has not registered by
+    `register_by_ms`.
     """
 
     count: int = 0
     incarnation: int = 0
+    alive: bool = False
     claimed_at_ms: int = 0
     not_before_ms: int = 0
     reason: str = ""
@@ -64,6 +66,7 @@ class RestartLedger:
         texts = {name.decode(): value.decode(errors="replace") for name, value in values.items() if value}
         return cls(
             **{name: int(texts[name]) for name in _INTEGERS if name in texts},
+            alive=texts.get("alive") == "1",
             reason=texts.get("reason", ""),
             executor=texts.get("executor", ""),
             detail=texts.get("detail", ""),
@@ -78,14 +81,23 @@ class RestartLedger:
         """Whether this incarnation's restart is still to be carried out."""
         return self.incarnation == incarnation and self.outcome in _OPEN
 
+    def covers(self, record: Record, now_ms: int) -> bool:
+        """Whether the claim that stands for an instance leaves no room for another.
+
+        One that was in vain does, and so does one that was given up while the instance lived, once that has died.
+        """
+        if self.alive and self.outcome is Outcome.CANCELLED and has_died(record):
+            return False
+        return self.stands(record.incarnation) and not self.in_vain(record, now_ms)
+
     def in_vain(self, record: Record, now_ms: int) -> bool:
-        """Whether the restart of a failed instance was sent, and it has not registered in its time."""
+        """Whether the restart of an instance that has died was sent, and it has not registered in its time."""
         return self.waits_for(record) and now_ms >= self.register_by_ms
 
     def waits_for(self, record: Record) -> bool:
-        """Whether the restart of a failed instance was sent, and it has a time by which to register."""
+        """Whether the restart of an instance that has died was sent, and it has a time by which to register."""
         sent = self.incarnation == record.incarnation and self.outcome is Outcome.SENT and self.register_by_ms > 0
-        return sent and record.state is State.FAILED
+        return sent and has_died(record)
 
     def left_ms(self, now_ms: int) -> int:
         """Milliseconds of Redis' clock until the restart, never more than were claimed, should that be set back."""
@@ -126,11 +138,16 @@ def delay_s(policy: RestartPolicy, count: int) -> float:
     )(trial)
 
 
+def has_died(record: Record) -> bool:
+    """Whether an instance is failed or down."""
+    return record.state is State.FAILED or (record.monitored and record.health is Health.DOWN)
+
+
 def is_restartable(record: Record) -> bool:
     """Whether an instance has failed in a way that its policy restarts. Why one has stopped its supervisor knows."""
     if record.restart is None or record.restart.mode == "never" or record.leaving is not None:
         return False
-    return record.state is State.FAILED or (record.monitored and record.health is Health.DOWN)
+    return has_died(record)
 
 
 def decide(
@@ -139,11 +156,11 @@ def decide(
     """What the policy says after this failure of the record's incarnation.
 
     The count begins anew once an incarnation has lived for the policy's window, from its start to its last sign of
-    life, and when somebody has started an instance again whose restarts were used up; not for another restart of the
-    same incarnation. `spread` is in -1..1 and is multiplied by the policy's jitter.
+    life, and when somebody has started an instance again whose restarts were used up; not for another restart after the
+    same death. `spread` is in -1..1 and is multiplied by the policy's jitter.
     """
     count = ledger.count
-    if ledger.incarnation != record.incarnation:
+    if ledger.incarnation != record.incarnation or ledger.alive:
         given_up = ledger.outcome is Outcome.EXHAUSTED
         count = 0 if given_up or _lived_ms(record, now_ms) >= policy.window_s * 1000 else ledger.count
     if count >= policy.max_restarts:

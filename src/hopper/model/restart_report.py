@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hopper.model.event import Reason
 from hopper.model.record import Record
-from hopper.model.restart import Outcome, RestartLedger
+from hopper.model.restart import Outcome, RestartLedger, has_died
 from hopper.model.story import moment
 
 __all__ = ["RestartReport", "report_of"]
@@ -37,7 +37,7 @@ def report_of(record: Record, ledger: RestartLedger) -> RestartReport | None:
     if outcome is None or ledger.incarnation != record.incarnation:
         return None
     wished = ledger.reason == Reason.OPERATOR and outcome is Outcome.SENT
-    if record.monitored and not (ledger.is_open(record.incarnation) or wished):
+    if record.monitored and not has_died(record) and not (ledger.is_open(record.incarnation) or wished):
         return None
     return RestartReport(
         outcome=outcome,

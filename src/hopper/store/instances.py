@@ -278,6 +278,7 @@ class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
                 "record": self.keys.record(id),
                 "heartbeat": self.keys.heartbeat(id),
                 "down": self.keys.down,
+                "restarts": self.keys.restarts(id),
             },
             arguments={
                 "id": id,

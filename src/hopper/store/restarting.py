@@ -149,10 +149,12 @@ class RestartStore(RecordWriter):
         )
         return Claimed(outcome, int(revision), int(count), int(not_before_ms))
 
-    async def take(self, id: str, incarnation: int, *, executor: str, early: bool = False) -> Taking:
+    async def take(
+        self, id: str, incarnation: int, *, executor: str, claimed_at_ms: int | None = None, early: bool = False
+    ) -> Taking:
         """Take a claimed restart for `executor_lease_s`, or renew that. With `early` also before it may be carried out.
 
-        Idempotent for one executor.
+        With `claimed_at_ms` only that claim, and no other of the same incarnation. Idempotent for one executor.
         """
         with border():
             outcome, left_ms = await script("take_restart")(
@@ -163,14 +165,25 @@ class RestartStore(RecordWriter):
                     "executor": executor,
                     "lease_ms": round(self.settings.executor_lease_s * 1000),
                     "early": int(early),
+                    "claimed_at_ms": "" if claimed_at_ms is None else claimed_at_ms,
                 },
             )
         return Taking(outcome, int(left_ms))
 
-    async def settle(self, id: str, incarnation: int, outcome: Outcome, *, executor: str, detail: str = "") -> bool:
+    async def settle(
+        self,
+        id: str,
+        incarnation: int,
+        outcome: Outcome,
+        *,
+        executor: str,
+        claimed_at_ms: int | None = None,
+        detail: str = "",
+    ) -> bool:
         """Write down what became of a restart, and why; whether this executor still had it.
 
-        Idempotent, but for the time to register after one that was sent: that begins anew.
+        With `claimed_at_ms` of that claim only, as for `take`. Idempotent, but for the time to register after one that
+        was sent: that begins anew.
         """
         answer: list[Any]
         with border():
@@ -183,6 +196,7 @@ class RestartStore(RecordWriter):
                     "outcome": outcome.value,
                     "detail": detail[:_DETAIL],
                     "wait_ms": round(self.settings.restart_wait_s * 1000),
+                    "claimed_at_ms": "" if claimed_at_ms is None else claimed_at_ms,
                 },
             )
         return bool(answer[0])

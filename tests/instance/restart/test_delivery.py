@@ -17,7 +17,7 @@ from hopper.model.restart import Outcome, RestartLedger
 from hopper.model.scope import Scope
 from hopper.model.state import State, Verb
 from instance.failures import POLICY, SETTLE_S, outcome_of, passed, stands, until_told
-from instance.lapses import leading
+from instance.lapses import gated, leading
 from specs import known, spec
 from waiting import wait_until
 
@@ -234,6 +234,34 @@ async def test_a_callback_that_raises_is_called_again_and_one_that_comes_late_he
         registry.on_restart(raises_once)
         await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
     assert called == ["web", "web"]
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "stopped"])
+async def test_a_callback_that_comes_late_hears_of_an_operators_restart_in_any_state(state, settings, store):
+    await store.register(spec("project", "web", restart={**POLICY, "mode": "never"}))
+    for verb in {"running": [], "failed": [Verb.FAIL], "stopped": [Verb.STOP, Verb.STOPPED]}[state]:
+        await store.transition("web", verb)
+    await Restarts(store).request("web", actor="me")
+    called: list[tuple[str, str]] = []
+    async with InstanceRegistry(settings) as registry:
+        registry.on_restart(lambda record, claim: called.append((record.id, claim.reason)))
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+    assert called == [("web", "operator")]
+
+
+async def test_a_callback_hears_of_a_restart_of_a_living_one_that_a_gap_in_the_log_hid(settings, store, monkeypatch):
+    called: list[str] = []
+    async with InstanceRegistry(settings) as registry:
+        registry.on_restart(lambda record, _: called.append(record.id))
+        gate = gated(monkeypatch, registry.view._log, "follow")
+        await registry.register(spec("project", "web"))  # ends the read under way
+        claimed = await Restarts(store).request("web")
+        await store.client.xdel(store.keys.events, f"{claimed.revision}-0")
+        await store.register(spec("project", "later"))
+        gate.set()
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+        assert registry.view.reloads == 2
+    assert called == ["web"]
 
 
 async def test_a_callback_is_not_called_for_what_its_selector_does_not_match(settings, store, story, monitor):

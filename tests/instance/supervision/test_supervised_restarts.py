@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore
+from instance.failures import stands
 from instance.lapses import Story
 from servers import RedisServer
 from specs import known, patching
@@ -132,6 +134,14 @@ async def test_one_that_is_killed_is_restarted_and_the_signal_is_told(run, store
     await wait_until(until(store, State.RUNNING, above=first.incarnation))
     (failure,) = [event for event in await story.of("x") if event.record.state is State.FAILED][:1]
     assert failure.evidence == {"exit_code": 137, "signal": 9}
+
+
+async def test_one_that_is_started_by_hand_while_it_waits_comes_back_at_once(run, store):
+    run(TELLING, replace(POLICY, initial_delay_s=60))
+    await wait_until(lambda: stands(store, "x"))
+    first = await known(store, "x")
+    await store.transition("x", Verb.START)
+    await wait_until(until(store, State.RUNNING, above=first.incarnation))
 
 
 async def test_one_that_hangs_is_killed_and_restarted_and_at_last_stays_failed(run, store, story, monitor, tmp_path):

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import NamedTuple
 
 import structlog
+import tenacity
 
-from hopper.errors import HopperError
+from hopper.errors import HopperError, Unavailable
 from hopper.instance.restart.agenda import Agenda
 from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
@@ -20,15 +22,26 @@ __all__ = ["Executor"]
 _AT_ONCE = 64
 _READ_AT_ONCE = 500
 _AGAIN_S = 1.0
+_SETTLE_AGAIN_S = 0.2
+"""Seconds until an outcome is written down again: soon, before another executor begins, who may take the lease."""
 
 CarryOut = Callable[[Record, RestartLedger], Awaitable[None]]
+
+
+class _Claim(NamedTuple):
+    """One claim: another of the same incarnation was made at another time."""
+
+    id: str
+    incarnation: int
+    claimed_at_ms: int
 
 
 class Executor:
     """Carries out the restarts of the instances that `wants` names, by calling `carry_out(record, ledger)`.
 
     Of all executors one has a restart at a time, for `executor_lease_s` and longer while it is busy with it. One that
-    raises is settled as failed, and is tried again once the lease has ended, by whoever is next.
+    raises is settled as failed, and is tried again once the lease has ended, by whoever is next. This one makes at most
+    one call for a claim at a time; what became of it is written down once Redis takes it, without a second call.
     """
 
     def __init__(
@@ -49,7 +62,10 @@ class Executor:
         self._wants = wants
         self._candidates = candidates
         self._acts = acts
-        self._agenda: Agenda[tuple[str, int]] = Agenda()
+        self._agenda: Agenda[_Claim] = Agenda()
+        self._busy: set[_Claim] = set()
+        self._done: dict[_Claim, tuple[Outcome, str]] = {}
+        """What became of those that were carried out, and why, until it is written down."""
         self._anew = asyncio.Event()
         self._lease_s = store.settings.executor_lease_s
         self._logger = structlog.get_logger().bind(namespace=store.settings.namespace, executor=self.id)
@@ -66,9 +82,8 @@ class Executor:
             if event.resync:
                 self._anew.set()
             elif event.type is EventType.RESTART_CLAIMED and event.record is not None and self._wants(event.record):
-                self._agenda.put(
-                    (event.record.id, event.record.incarnation), after_s=event.evidence.get("delay_ms", 0) / 1000
-                )
+                claim = _Claim(event.record.id, event.record.incarnation, event.at_ms)
+                self._agenda.put(claim, after_s=event.evidence.get("delay_ms", 0) / 1000)
 
     async def run(self) -> None:
         """Carry out what is due; ends by cancellation."""
@@ -77,8 +92,8 @@ class Executor:
             slots = asyncio.Semaphore(_AT_ONCE)
             while True:
                 await slots.acquire()
-                ((id, incarnation),) = await self._agenda.next(1)
-                attempt = tasks.create_task(self._try(id, incarnation))
+                (claim,) = await self._agenda.next(1)
+                attempt = tasks.create_task(self._try(claim))
                 attempt.add_done_callback(lambda _: slots.release())
 
     async def _look_anew(self) -> None:
@@ -95,45 +110,89 @@ class Executor:
                             continue
                         record, ledger = standing.record, standing.ledger
                         if ledger.is_open(record.incarnation):
-                            left_s = ledger.left_ms(standing.now_ms) / 1000
-                            self._agenda.put((record.id, record.incarnation), after_s=left_s)
+                            claim = _Claim(record.id, record.incarnation, ledger.claimed_at_ms)
+                            self._agenda.put(claim, after_s=self._left_s(ledger, standing.now_ms))
             except HopperError as error:
                 self._logger.warning("executor.not_looked", detail=str(error))
                 self._anew.set()
                 await asyncio.sleep(_AGAIN_S)
 
-    async def _try(self, id: str, incarnation: int) -> None:
-        if not self._acts():
+    def _left_s(self, ledger: RestartLedger, now_ms: int) -> float:
+        """Seconds until a claim is due: where this executor has failed, as long as it has the lease."""
+        left_s = ledger.left_ms(now_ms) / 1000
+        if ledger.outcome is Outcome.FAILED and ledger.executor == self.id:
+            left_s = max(left_s, min((ledger.executor_until_ms - now_ms) / 1000, self._lease_s))
+        return left_s
+
+    async def _try(self, claim: _Claim) -> None:
+        if claim in self._busy or not (self._acts() or claim in self._done):
             return
+        self._busy.add(claim)
         try:
-            await self._attempt(id, incarnation)
+            await self._attempt(claim)
         except Exception:
-            self._logger.exception("executor.broken", id=id, incarnation=incarnation)
-            self._agenda.put((id, incarnation), after_s=self._lease_s)
+            self._logger.exception("executor.broken", id=claim.id, incarnation=claim.incarnation)
+            self._agenda.put(claim, after_s=self._lease_s)
+        finally:
+            self._busy.discard(claim)
 
-    async def _attempt(self, id: str, incarnation: int) -> None:
-        key = (id, incarnation)
+    async def _attempt(self, claim: _Claim) -> None:
         try:
-            taken = await self._store.take(id, incarnation, executor=self.id)
-            if taken.outcome in ("early", "held"):
-                self._agenda.put(key, after_s=taken.left_ms / 1000)
-            if taken.outcome != "taken":
-                return
-            standing = await self._store.standing(id)
-            if standing.record is None or not self._wants(standing.record):
-                return
-            outcome, detail = await self._carried_out(standing.record, standing.ledger)
-            await self._store.settle(id, incarnation, outcome, executor=self.id, detail=detail)
-            if outcome is Outcome.FAILED:
-                self._agenda.put(key, after_s=self._lease_s)
+            taken = await self._take(claim)
+            if taken.outcome == "taken":
+                await self._finish(claim)
+            elif taken.outcome == "ended":
+                self._done.pop(claim, None)
+            else:
+                self._agenda.put(claim, after_s=taken.left_ms / 1000)
         except HopperError as error:
-            self._logger.warning("executor.interrupted", id=id, incarnation=incarnation, detail=str(error))
-            self._agenda.put(key, after_s=_AGAIN_S)
+            self._logger.warning("executor.interrupted", id=claim.id, incarnation=claim.incarnation, detail=str(error))
+            self._agenda.put(claim, after_s=_AGAIN_S)
 
-    async def _carried_out(self, record: Record, ledger: RestartLedger) -> tuple[Outcome, str]:
+    async def _finish(self, claim: _Claim) -> None:
+        """Carry out a claim that this executor has, unless it has done so, and write down what became of it."""
+        if claim not in self._done:
+            standing = await self._store.standing(claim.id)
+            record, ledger = standing.record, standing.ledger
+            if record is None or not self._wants(record):
+                return
+            stands = ledger.is_open(claim.incarnation) and ledger.claimed_at_ms == claim.claimed_at_ms
+            if not stands or ledger.executor != self.id:
+                self._agenda.put(claim, after_s=_AGAIN_S)
+                return
+            self._done[claim] = await self._carried_out(claim, record, ledger)
+        outcome, detail = self._done[claim]
+        if not await self._settle(claim, outcome, detail):
+            self._agenda.put(claim, after_s=_AGAIN_S)  # it has ended, or another has it, who may die over it
+            return
+        del self._done[claim]
+        if outcome is Outcome.FAILED:
+            self._agenda.put(claim, after_s=self._lease_s)
+
+    async def _settle(self, claim: _Claim, outcome: Outcome, detail: str) -> bool:
+        """Write down what became of a claim, however long Redis is away; whether this executor still had it."""
+        retrying = tenacity.AsyncRetrying(
+            wait=tenacity.wait_fixed(_SETTLE_AGAIN_S), retry=tenacity.retry_if_exception_type(Unavailable)
+        )
+        async for trial in retrying:
+            with trial:
+                return await self._store.settle(
+                    claim.id,
+                    claim.incarnation,
+                    outcome,
+                    executor=self.id,
+                    claimed_at_ms=claim.claimed_at_ms,
+                    detail=detail,
+                )
+        raise AssertionError("unreachable: it is tried for ever")
+
+    async def _take(self, claim: _Claim) -> Taking:
+        return await self._store.take(claim.id, claim.incarnation, executor=self.id, claimed_at_ms=claim.claimed_at_ms)
+
+    async def _carried_out(self, claim: _Claim, record: Record, ledger: RestartLedger) -> tuple[Outcome, str]:
         """What became of a restart, and why it failed."""
         try:
-            async with self._renewing(record):
+            async with self._renewing(claim):
                 await self._carry_out(record, ledger)
         except HopperError as error:
             self._logger.warning("executor.failed", id=record.id, incarnation=record.incarnation, detail=str(error))
@@ -147,21 +206,21 @@ class Executor:
         return Outcome.SENT, ""
 
     @contextlib.asynccontextmanager
-    async def _renewing(self, record: Record) -> AsyncIterator[None]:
+    async def _renewing(self, claim: _Claim) -> AsyncIterator[None]:
         """Keep the lease while the restart is carried out."""
-        renewal = asyncio.create_task(self._renew(record))
+        renewal = asyncio.create_task(self._renew(claim))
         try:
             yield
         finally:
             renewal.cancel()
             await asyncio.gather(renewal, return_exceptions=True)
 
-    async def _renew(self, record: Record) -> None:
+    async def _renew(self, claim: _Claim) -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
             taken: Taking | None = None
             with contextlib.suppress(HopperError):  # the next one may come in time
-                taken = await self._store.take(record.id, record.incarnation, executor=self.id)
+                taken = await self._take(claim)
             if taken is not None and taken.outcome != "taken":
-                self._logger.warning("executor.lost", id=record.id, incarnation=record.incarnation)
+                self._logger.warning("executor.lost", id=claim.id, incarnation=claim.incarnation)
                 return

@@ -11,7 +11,6 @@ from hopper.model.event import Event
 from hopper.model.record import Record
 from hopper.model.restart import RestartLedger
 from hopper.model.selector import Selector
-from hopper.model.state import State
 
 __all__ = ["RestartCallback", "RestartCallbacks"]
 
@@ -35,7 +34,7 @@ class RestartCallbacks:
             restarts.store,
             self._call,
             wants=lambda record: self._of(record) is not None,
-            candidates=self._failed,
+            candidates=self._restarted,
             acts=lambda: bool(self._listeners),
         )
 
@@ -55,8 +54,9 @@ class RestartCallbacks:
         await self._view.loaded.wait()
         await self._executor.run()
 
-    def _failed(self) -> Iterable[Record]:
-        return self._view.replica.select(Selector(state=frozenset({State.FAILED})))
+    def _restarted(self) -> Iterable[Record]:
+        """Every one that ever had a claim: an operator's may be of one that lives."""
+        return [record for record in self._view.replica.records.values() if record.restarts > 0]
 
     def _of(self, record: Record) -> _Listener | None:
         return next((one for one in self._listeners if one.selector.matches(record)), None)

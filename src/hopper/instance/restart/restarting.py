@@ -115,7 +115,7 @@ class Restarting(Duty):
         now, ledger = standing.record, standing.ledger
         if now is None or now.incarnation != record.incarnation:
             return False
-        if ledger.stands(now.incarnation) and not ledger.in_vain(now, standing.now_ms):
+        if ledger.covers(now, standing.now_ms):
             if not ledger.is_exhausted(now.incarnation):  # its executor may settle it yet
                 wait_ms = self._settings.restart_wait_s * 1000
                 left_ms = ledger.register_by_ms - standing.now_ms if ledger.waits_for(now) else wait_ms
@@ -129,7 +129,7 @@ class Restarting(Duty):
         return True
 
     async def _claim(self, record: Record, standing: Standing) -> None:
-        if standing.ledger.stands(record.incarnation):
+        if standing.ledger.stands(record.incarnation) and not standing.ledger.alive:
             reason = Reason.NOT_REGISTERED
         else:
             reason = Reason.FAILED if record.state is State.FAILED else Reason.LAPSED

@@ -24,7 +24,8 @@ class Restarts:
     ) -> Claimed | None:
         """Claim the restart of an incarnation by its policy, or find that its restarts are used up; None without one.
 
-        One that stands already is answered as `repeat`; where it was in vain, another is claimed. Raises `NotFound`,
+        One that stands already is answered as `repeat`; where it was in vain, another is claimed. One that was made
+        while the instance lived stands for its death too, until its time to register is over. Raises `NotFound`,
         `StaleIncarnation`, `IllegalTransition` where the instance has not failed or is in maintenance, and
         `Unavailable`.
         """
@@ -41,7 +42,7 @@ class Restarts:
                     )
                 if record.restart is None or record.restart.mode == "never":
                     return None
-                if ledger.stands(incarnation) and not ledger.in_vain(record, standing.now_ms):
+                if ledger.covers(record, standing.now_ms):
                     return Claimed("repeat", record.revision, ledger.count, ledger.not_before_ms)
                 decision = decide(record.restart, ledger, record, standing.now_ms, random.uniform(-1, 1))
                 return await self.store.claim(

@@ -95,7 +95,7 @@ class Turns:
             return False
         if record.monitored or record.incarnation != session.incarnation:
             await session.fail(reason=Reason.EXIT, evidence=evidence)
-        await self._restarts.claim(
+        claimed = await self._restarts.claim(
             session.id, incarnation=session.incarnation, reason=Reason.EXIT, actor=f"session:{session.id}"
         )
         await self._take()
@@ -105,7 +105,9 @@ class Turns:
         ledger = standing.ledger
         if ledger.is_exhausted(session.incarnation):
             self._logger.error("run.exhausted", restarts=ledger.count)
-        return ledger.stands(session.incarnation) and ledger.outcome in _TO_COME
+        if not ledger.stands(session.incarnation):
+            return claimed is not None  # it was started by hand since
+        return ledger.outcome in _TO_COME
 
     async def claimed(self) -> bool:
         """Wait until somebody else has claimed a restart while the command lives; False where it was given up.
