@@ -153,6 +153,20 @@ async def test_a_release_by_hand_is_heard_before_the_answer_to_the_raising(monit
     assert [event.type for event in await guard_events(story)] == [RAISED, RELEASED]
 
 
+async def test_a_release_by_hand_in_a_gap_in_which_no_record_changed_is_heard(monitor, store, monkeypatch):
+    await populate(store, {"p0": 25}, silent=IDS)
+    await wait_until(all_are(store, IDS, Health.SUSPECT))
+    await monitor.view.catch_up()
+    gate = gated(monkeypatch, monitor.view._log, "follow")
+    await wait_until(lambda: not monitor.view.complete)  # it reads no more
+    await release(store)
+    await store.client.delete(store.keys.events)
+    gate.set()
+    await wait_until(lambda: not monitor.detector.fleet.guarded())
+    assert monitor.view.reloads == 2
+    await wait_until(all_are(store, IDS, Health.DOWN))
+
+
 async def release(store: InstanceStore) -> int:
     """Release by hand; answers a revision that the log reaches with it."""
     assert await store.release_guard("project:p0")
