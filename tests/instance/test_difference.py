@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hopper.instance.difference import difference
+from hopper.instance.difference import difference, difference_of_holds
 from hopper.instance.replica import Replica
 from hopper.model.event import EventType
 from hopper.model.health import Health
@@ -94,3 +94,39 @@ def test_applied_to_the_old_replica_the_difference_leads_to_the_new_one(old_flee
     for event in difference(old.records, new):
         old.apply(event)
     assert old.records == new.records
+
+
+HOLDS = st.builds(
+    lambda hold, guards: {"hold": hold, "guards": guards},
+    st.sampled_from([None, {"since_ms": 1}, {"since_ms": 2}]),
+    st.dictionaries(
+        st.sampled_from(["global", "project:web"]), st.builds(lambda ms: {"since_ms": ms}, st.integers(1, 3))
+    ),
+)
+
+
+def holding(hold: dict[str, Any] | None, guards: dict[str, dict[str, Any]]) -> Replica:
+    made = replica()
+    made.hold, made.guards = hold, {name: {**figures, "group": name} for name, figures in guards.items()}
+    return made
+
+
+@given(HOLDS, HOLDS)
+def test_applied_to_the_old_replica_the_difference_of_holds_leads_to_the_new_one(before, after):
+    old, new = holding(**before), holding(**after)
+    for event in difference_of_holds(old, new):
+        old.apply(event)
+    assert (old.hold, old.guards) == (new.hold, new.guards)
+    assert difference_of_holds(old, new) == []
+
+
+def test_a_guard_that_fell_and_rose_again_in_a_gap_is_both_with_the_figures_of_each():
+    old, new = (holding(None, {"project:web": {"since_ms": ms, "lapsed": ms}}) for ms in (1, 5))
+    events = difference_of_holds(old, new)
+    assert [(event.type, event.id, event.at_ms, event.evidence["lapsed"]) for event in events] == [
+        (EventType.GUARD_RELEASED, None, 1, 1),
+        (EventType.GUARD_RAISED, None, 5, 5),
+    ]
+    assert {(event.resync, event.reason, event.revision, event.record) for event in events} == {
+        (True, "resync", 10, None)
+    }

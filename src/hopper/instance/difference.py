@@ -9,7 +9,7 @@ from hopper.instance.replica import Replica
 from hopper.model.event import Event, EventType
 from hopper.model.record import FIELDS, Record
 
-__all__ = ["difference"]
+__all__ = ["difference", "difference_of_holds"]
 
 _TYPE_OF_FIELD = (
     ("incarnation", EventType.SUPERSEDED),
@@ -37,6 +37,43 @@ def difference(old: Mapping[str, Record], new: Replica) -> list[Event]:
         elif before != record and (previous := _previous(before, record)):
             events.append(_event(new, _kind(before, record), record, previous))
     return events
+
+
+def difference_of_holds(old: Replica, new: Replica) -> list[Event]:
+    """What leads from the hold and the guards that were in force to those that are: ends first, then beginnings.
+
+    One that ended and began anew, with other evidence, is both. `at_ms` is when it began, also of an end.
+    """
+    before, after = _in_force(old), _in_force(new)
+    ended = [
+        _hold_event(new, name, evidence, begins=False) for name, evidence in before if (name, evidence) not in after
+    ]
+    begun = [
+        _hold_event(new, name, evidence, begins=True) for name, evidence in after if (name, evidence) not in before
+    ]
+    return ended + begun
+
+
+def _in_force(replica: Replica) -> list[tuple[str, dict[str, Any]]]:
+    hold = [] if replica.hold is None else [("", replica.hold)]
+    return hold + [(name, {**evidence, "group": name}) for name, evidence in replica.guards.items()]
+
+
+def _hold_event(new: Replica, name: str, evidence: dict[str, Any], *, begins: bool) -> Event:
+    kinds = (
+        (EventType.GUARD_RAISED, EventType.GUARD_RELEASED) if name else (EventType.HOLD_STARTED, EventType.HOLD_ENDED)
+    )
+    since_ms = evidence.get("since_ms")
+    return Event(
+        revision=new.revision,
+        type=kinds[0] if begins else kinds[1],
+        id=None,
+        record=None,
+        at_ms=since_ms if isinstance(since_ms, int) else 0,
+        evidence=evidence,
+        reason="resync",
+        resync=True,
+    )
 
 
 def _previous(before: Record, after: Record) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -124,7 +125,8 @@ class Monitor:
                     tasks.create_task(self._keep(part, run, self._begin_detector))
                 tasks.create_task(self._keep("notifications", self._notifications))
                 for duty in self._duties:
-                    tasks.create_task(self._keep(duty.name, duty.run, duty.begin, patience_s=_PATIENCE_S))
+                    begin = partial(self._begin_anew, duty)
+                    tasks.create_task(self._keep(duty.name, duty.run, begin, patience_s=_PATIENCE_S))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         finally:
@@ -154,8 +156,8 @@ class Monitor:
         *,
         patience_s: float = 0,
     ) -> None:
-        """Run a part for ever. One that fails begins again, and only that one: no fault of one record, or of Hopper,
-        may end the watch over all the others, nor make them forget what they know.
+        """Run a part for ever. One that fails begins again, and only what depends on it: no fault of one record, or of
+        Hopper, may end the watch over all the others, nor make them forget what they know.
 
         With `patience_s` the pause before it does so doubles up to that, until it has run for longer.
         """
@@ -174,6 +176,16 @@ class Monitor:
             pause_s = max(_PAUSE_S, min(2 * pause_s, patience_s))
             if self.pulse.leads:
                 begin()
+
+    def _begin_anew(self, duty: Duty) -> None:
+        """Begin a duty that has failed. The levels forget what their sources said, so these begin too; a source that
+        begins alone forgets it itself, so that the levels believe it no longer than it takes to say it again."""
+        if duty.source is not None:
+            self.levels.doubt(duty.source)
+        duty.begin()
+        for source in self._duties if duty is self.levels else ():
+            if source.source is not None:
+                source.begin()
 
     def _begin_detector(self) -> None:
         self.detector.begin(list(self.view.replica.records.values()))

@@ -11,7 +11,7 @@ import structlog
 
 from hopper.config import Settings
 from hopper.errors import Compacted, HopperError, StoreFault, Unavailable
-from hopper.instance.difference import difference
+from hopper.instance.difference import difference, difference_of_holds
 from hopper.instance.replica import Replica
 from hopper.model.event import Event
 from hopper.store.instances import InstanceStore
@@ -76,8 +76,8 @@ class RegistryView:
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with every batch of events after it is taken in, in order; answers how to stop that.
 
-        After a gap the events are the difference of the two snapshots, marked `resync`. A listener must not block; one
-        that raises is reported and called again with the next batch.
+        After a gap the events are the difference of the two snapshots, holds and guards included, marked `resync`. A
+        listener must not block; one that raises is reported and called again with the next batch.
         """
         self._listeners.append(listener)
 
@@ -221,7 +221,7 @@ class RegistryView:
         for id, reason in fresh.unreadable.items():
             self._logger.error("view.unreadable", id=id, detail=reason)
         first = not self.loaded.is_set()
-        changes = [] if first else difference(self.replica.records, fresh)
+        changes = [] if first else difference(self.replica.records, fresh) + difference_of_holds(self.replica, fresh)
         self.replica, self.epoch = fresh, position.epoch
         self._heard()
         self.reloads += 1

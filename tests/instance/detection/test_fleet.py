@@ -182,6 +182,44 @@ def test_a_lapse_over_which_a_guard_was_released_counts_no_more_and_the_next_one
     assert [found.lapsed(2_000) for found in (group, other.group, outer)] == [1, 0, 1]
 
 
+def lapses(fleet: Fleet, at_ms: float, *projects: str) -> list[int]:
+    """How many lapses the groups of these Projects count, and the group around them."""
+    groups = [*(fleet.group(f"project:{project}") for project in projects), fleet.group("global")]
+    return [group.lapsed(at_ms) for group in groups]
+
+
+def test_a_lapse_that_is_not_judged_yet_moves_with_its_instance(fleet):
+    watch, *_ = watched(fleet, record("run-1"), record("run-2"), record("run-3", parent_id="shop"))
+    watch.lapse(1_000)
+    watched(fleet, record("run-1", parent_id="shop", revision=2))
+    assert lapses(fleet, 1_500, "web", "shop") == [0, 1, 1]
+    watch.revive()
+    assert lapses(fleet, 1_500, "web", "shop") == [0, 0, 0]
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["recovered", "down"])
+def test_a_lapse_that_was_judged_stays_behind_and_counts_nowhere(fleet, back):
+    watch, *_ = watched(fleet, record("run-1"), record("run-2"), record("run-3", parent_id="shop"))
+    watch.lapse(1_000)
+    watch.turn(Health.DOWN)
+    if back:
+        watch.revive()
+        watch.turn(Health.HEALTHY)
+    health = watch.health
+    watched(fleet, record("run-1", parent_id="shop", revision=2, health=health))
+    assert lapses(fleet, 1_500, "web", "shop") == [0, 0, 0]
+
+
+def test_one_that_leaves_before_a_verdict_never_lapsed_and_one_after_it_did(fleet):
+    left, claimed, _ = watched(fleet, record("run-1"), record("run-2"), record("run-3"))
+    for watch in (left, claimed):
+        watch.lapse(1_000)
+    claimed.turn(Health.DOWN)
+    for id in ("run-1", "run-2"):
+        fleet.drop(id)
+    assert lapses(fleet, 1_500, "web") == [1, 1]
+
+
 def test_one_that_lapses_again_and_again_counts_once_though_it_was_restarted_in_between(fleet):
     watched(fleet, *(record(f"run-{number}", ttl_ms=60_000) for number in range(20)))
     for number in range(4):

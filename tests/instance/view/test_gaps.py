@@ -1,6 +1,7 @@
 """Gaps in the log of a view: never a silent hole, and no snapshot too many."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from hopper.model.event import Event, EventType
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.keys import Keys
+from hopper.store.surveillance import SurveillanceStore
 from instance.view.viewers import Viewer, viewer, writer
 from specs import spec
 from waiting import wait_until
@@ -61,6 +63,29 @@ async def test_a_log_that_lost_what_comes_next_means_a_new_snapshot_and_a_differ
         assert told[0] == (EventType.DEREGISTERED, "p")
         assert (EventType.REGISTERED, "n0") in told
         assert len(told) == len(set(told))
+
+
+async def test_holds_and_guards_that_changed_in_a_gap_are_told_though_no_record_did(tree, client, settings):
+    async with viewer(settings) as one, contextlib.aclosing(SurveillanceStore(settings)) as leader:
+        await leader.pulse("m")
+        await leader.start_hold(monitor_id="m", reason="a stall", since_ms=1)
+        await leader.raise_guard("project:p", monitor_id="m", reason="many", evidence={"group": "project:p"})
+        await wait_until(lambda: one.view.replica.guards)
+
+        async def act() -> None:
+            one.events.clear()
+            await leader.end_hold(monitor_id="m", reason="it works")
+            await tree.release_guard("project:p")
+            await leader.raise_guard("orphans", monitor_id="m", reason="many", evidence={"group": "orphans"})
+            await client.delete(one.store.keys.events)
+
+        await behind(one, act)
+        await wait_until(lambda: one.view.reloads == 2)
+        kinds = (EventType.HOLD_ENDED, EventType.GUARD_RELEASED, EventType.GUARD_RAISED)
+        assert one.told(resync=True) == [(kind, None) for kind in kinds]
+        assert [event.evidence.get("group") for event in one.events] == [None, "project:p", "orphans"]
+        assert (list(one.view.replica.guards), one.view.replica.hold) == (["orphans"], None)
+        await leader.resign("m")
 
 
 async def test_a_log_that_lost_what_was_read_already_is_no_gap(tree, client, settings):

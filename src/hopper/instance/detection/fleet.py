@@ -169,8 +169,11 @@ class Fleet:
         if watch is None:
             watch = self._watches[record.id] = Watch(record, key, group)
         elif watch.group is not group:
+            at_ms = watch.group.retract(watch.id)
             self._leave(watch)
             watch.group = group
+            if at_ms is not None and watch.lapsed_ms is not None:
+                watch.lapse(at_ms)  # it is not judged yet, and then will be as one of its new group
         watch.take(record)
         group.enter(watch)
         return watch
@@ -180,6 +183,7 @@ class Fleet:
         watch = self._watches.pop(id, None)
         if watch is not None:
             watch.dropped = True
+            watch.revive()
             self.wheel.cancel(watch)
             self._leave(watch)
 

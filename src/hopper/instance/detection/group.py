@@ -84,11 +84,12 @@ class Group(Generic[M]):
         if self.outer is not None and not self._guarded:
             self.outer.lapse(id, at_ms, place=self.name)
 
-    def retract(self, id: str) -> None:
-        """Count a lapse no more; nothing where it is not counted."""
-        self._lapses.pop(id, None)
+    def retract(self, id: str) -> float | None:
+        """Count a lapse no more; answers when it was, None where it was not counted."""
+        at_ms, _ = self._lapses.pop(id, (None, ""))
         if self.outer is not None:
             self.outer.retract(id)
+        return at_ms
 
     def lapsed(self, at_ms: float) -> int:
         """How many have lapsed with one that did so at `at_ms`: since one TTL before, the largest of the group."""

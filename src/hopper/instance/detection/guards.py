@@ -49,20 +49,23 @@ class Guards:
         self._fleet = fleet
         self._on_guard = on_guard
         self._on_release = on_release
-        self._loaded = False
+        self._doubts, self._settled = 1, 0
+        """How often it became unknown which guards stand in Redis, and up to which of these doubts that was read."""
+        self._raising: set[str] = set()
+        """Groups of which the guard is on its way to Redis."""
         self._since_ms: dict[str, float] = {}
         self._until_ms: dict[str, float] = {}
         self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """This monitor leads from now on: read again which guards stand before anybody is judged."""
-        self._loaded = False
+        self._doubts += 1
         self._since_ms.clear()
         self._until_ms.clear()
 
     def spares(self, record: Record) -> bool:
         """Whether an instance is under guard. While it is not known yet which guards stand, everybody is."""
-        return not self._loaded or self._fleet.spares(record)
+        return self._settled != self._doubts or self._fleet.spares(record)
 
     # -- raising ---------------------------------------------------------------------------------------------------
 
@@ -100,9 +103,19 @@ class Guards:
             "monitor": self.pulse.monitor_id,
             "reason": reason,
         }
-        await self._surveillance.raise_guard(
-            group.name, monitor_id=self.pulse.monitor_id, reason=reason, evidence=evidence
-        )
+        self._raising.add(group.name)
+        try:
+            await self._surveillance.raise_guard(
+                group.name, monitor_id=self.pulse.monitor_id, reason=reason, evidence=evidence
+            )
+        except HopperError:
+            self._doubts += 1  # it may stand all the same
+            raise
+        finally:
+            self._raising.discard(group.name)
+        if self._fleet.group(group.name) is not group:
+            self._doubts += 1  # this monitor has begun anew
+            return
         self._stand(group, since_ms=since_ms, until_ms=now_ms + lasts_ms)
         self._logger.warning("guard.raised", group=group.name, lapsed=lapsed, size=group.size)
         await self._on_guard(group)
@@ -113,11 +126,16 @@ class Guards:
         self._until_ms[group.name] = until_ms
 
     async def _load(self) -> None:
-        """Where this monitor has begun to lead, or has missed events: what Redis says of which guards stand."""
-        if self._loaded:
-            return
-        known = self._fleet.guarded()
-        found = await self._surveillance.guards()
+        """Where it is in doubt, what Redis says of which guards stand; again, where another doubt came meanwhile."""
+        while self._settled != (doubts := self._doubts):
+            known = self._fleet.guarded()
+            found = await self._surveillance.guards()
+            if doubts == self._doubts:
+                self._settled = doubts
+                await self._adopt(known, found)
+
+    async def _adopt(self, known: list[Group[Watch]], found: dict[str, dict[str, Any]]) -> None:
+        """Take over the guards that stand in Redis, and let those fall that were known and no longer do."""
         now_ms = local_ms()
         redis_ms = self.pulse.clock.redis_ms(now_ms)
         groups = [group for group in map(self._fleet.group, found) if not group.guarded]
@@ -129,7 +147,6 @@ class Guards:
         for group in known:
             if group.name not in found:
                 self._fall(group, "it was released meanwhile")
-        self._loaded = True
         for group in groups:
             await self._on_guard(group)
 
@@ -160,7 +177,11 @@ class Guards:
     async def _look_at(self, group: Group[Watch]) -> None:
         reason = await self._reason_to_release(group)
         if reason is not None and group.guarded:
-            await self._surveillance.release_guard(group.name, monitor_id=self.pulse.monitor_id, reason=reason)
+            try:
+                await self._surveillance.release_guard(group.name, monitor_id=self.pulse.monitor_id, reason=reason)
+            except HopperError:
+                self._doubts += 1  # it may have fallen all the same
+                raise
             self._fall(group, reason)
 
     async def _reason_to_release(self, group: Group[Watch]) -> str | None:
@@ -177,12 +198,17 @@ class Guards:
         return None
 
     def take(self, event: Event) -> None:
-        """Take in a change of the registry: somebody may have released a guard by hand, also in a gap of the log."""
-        if event.resync:
-            self._loaded = False
-        elif event.type is EventType.GUARD_RELEASED and event.actor != ACTOR:
-            for group in self._fleet.guarded():
-                if group.name == event.evidence.get("group"):
+        """Take in a change of the registry: a guard that was released by hand, or that stands and is not known here."""
+        name = event.evidence.get("group")
+        standing = [group for group in self._fleet.guarded() if group.name == name]
+        unsure = name in self._raising
+        if event.resync or (event.type is EventType.GUARD_RAISED and not standing and not unsure):
+            self._doubts += 1
+        elif event.type is EventType.GUARD_RELEASED:
+            if unsure or self._settled != self._doubts:
+                self._doubts += 1  # what is on its way from Redis may be older
+            if event.actor != ACTOR:
+                for group in standing:
                     self._fall(group, event.reason)
 
     def _fall(self, group: Group[Watch], reason: str) -> None:

@@ -13,7 +13,7 @@ from hopper.errors import HopperError, Invalid
 from hopper.instance.duties.checker import Checker, Finding
 from hopper.instance.duties.duty import Duty, Post
 from hopper.model.check import Target, target_of
-from hopper.model.event import Event
+from hopper.model.event import Event, Reason
 from hopper.model.health import Health
 from hopper.model.policy import Check
 from hopper.model.record import Record
@@ -71,6 +71,7 @@ class Checking(Duty):
     """
 
     name = "checking"
+    source = Reason.CHECK
 
     def __init__(
         self,

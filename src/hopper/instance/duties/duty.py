@@ -7,7 +7,7 @@ import structlog
 
 from hopper.config import Settings
 from hopper.instance.view import RegistryView
-from hopper.model.event import Event
+from hopper.model.event import Event, Reason
 from hopper.model.record import Record
 
 __all__ = ["Duty", "Post", "of_instances"]
@@ -30,6 +30,8 @@ class Duty:
     """
 
     name: str
+    source: Reason | None = None
+    """As what it has a say in the level of instances."""
 
     def __init__(self, post: Post) -> None:
         self._settings = post.settings

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from hopper.errors import HopperError, NotLeader, StaleIncarnation, Unavailable
@@ -45,7 +45,8 @@ class Levels(Duty):
 
     A new leader knows no source. It takes the record's health for what each source that applies would say, until that
     source reports, at most for as long as it may take to: nobody shall be healthy for a moment at a change of leaders.
-    It must begin before the sources do, since that forgets what they have said.
+    It must begin before the sources do, since that forgets what they have said, and never without them: a source may
+    have nothing new to say for long.
     """
 
     name = "levels"
@@ -131,10 +132,23 @@ class Levels(Duty):
             self._put(record.id, Reason.THRESHOLDS)
             return
         self._words[record.id] = words
-        later = asyncio.get_running_loop().call_later
         for source, word in words.items():
-            if source is not Reason.THRESHOLDS:
-                later(self._limit_s(record, source), self._lapse, record.id, source, word)
+            self._await(record, source, word)
+
+    def doubt(self, source: Reason) -> None:
+        """A source begins anew and has forgotten what it said: believe it until it speaks again, as a new leader would.
+
+        Sampling has forgotten nothing: what it compares its samples with is here.
+        """
+        for id, words in self._words.items():
+            record = self._view.replica.records.get(id)
+            if record is not None and source in words:
+                words[source] = replace(words[source])
+                self._await(record, source, words[source])
+
+    def _await(self, record: Record, source: Reason, word: _Word) -> None:
+        if source is not Reason.THRESHOLDS:
+            asyncio.get_running_loop().call_later(self._limit_s(record, source), self._lapse, record.id, source, word)
 
     def _limit_s(self, record: Record, source: Reason) -> float:
         """Seconds in which a source that watches an instance has spoken."""

@@ -29,6 +29,7 @@ class Sampling(Duty):
     """
 
     name = "sampling"
+    source = Reason.THRESHOLDS
 
     def __init__(self, post: Post, store: SampleStore, levels: Levels) -> None:
         super().__init__(post)

@@ -36,6 +36,7 @@ class Escalation(Duty):
     """
 
     name = "escalation"
+    source = Reason.CHILDREN
 
     def __init__(self, post: Post, restarts: Restarts, *, report: Report) -> None:
         super().__init__(post)
