@@ -39,7 +39,7 @@ KEYS = {
     "P:alerts": ("string", "JSON: epoch and revision up to which alerts have been sent, and what is told and not over"),
     "P:restarts:ID": (
         "hash",
-        "its restarts since it was stable, the last claim and who carries it out; `flaps`, its last recoveries",
+        "its restarts since it was stable, the last claim and who carries it out, its last start; `flaps`: recoveries",
     ),
     "P:claims": ("zset", "reserved for claims"),
     "P:request:TOKEN": (

@@ -1,6 +1,7 @@
 -- Remove an instance that has been down for as long as its record allows, if it still is and nothing speaks for it;
 -- one with children is only marked as leaving, and removed by another call once it has none. One that is failed counts
--- as down where it was when its restart was claimed, and nobody has started it.
+-- as down where it was when its restart was claimed, and nobody has started it. One that its policy restarts is not
+-- removed before that claim: whoever restarts it has its time then.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -50,8 +51,9 @@ if present ~= '' and not marked then
   return { 'leaving', integer(log.last) }
 end
 local ledger = redis.call('HMGET', restarts, 'incarnation', 'outcome', 'not_before_ms', 'executor_until_ms')
-local claimed = before.state == 'failed' and before.down_at_ms ~= '' and ledger[1] == incarnation and ledger[2]
-if (before.health ~= 'down' and not claimed) or before.down_at_ms ~= down_at_ms
+local claimed = ledger[1] == incarnation and ledger[2]
+local failed_by_claim = before.state == 'failed' and before.down_at_ms ~= '' and claimed
+if (before.health ~= 'down' and not failed_by_claim) or before.down_at_ms ~= down_at_ms
   or remaining_ms(heartbeat, tonumber(before.ttl_ms)) >= 0 then
   return { 'alive', integer(log.last) }
 end
@@ -59,6 +61,10 @@ if (before.maintenance or '') ~= '' or redis.call('HEXISTS', holds, 'hold') == 1
   return { 'spared', integer(log.last) }
 end
 if claimed == 'claimed' and math.max(tonumber(ledger[3]), tonumber(ledger[4])) > log.now then
+  return { 'spared', integer(log.last) }
+end
+local policy = before.health == 'down' and not marked and (before.restart or '') ~= '' and cjson.decode(before.restart)
+if policy and (policy.mode or 'never') ~= 'never' and claimed ~= 'claimed' and claimed ~= 'failed' then
   return { 'spared', integer(log.last) }
 end
 if before.parent_id ~= seen_parent then

@@ -1,5 +1,6 @@
 -- Carry an instance from one state to another by a verb of the table. Who is started by hand is restarted: the claim of a
--- restart ends with it, and a count that was used up begins anew.
+-- restart ends with it, and a count that was used up begins anew. When that was is noted for a Project: of its children
+-- count those that are given up after it.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -60,6 +61,9 @@ commit(log, record_key, draft(log, before, changes,
 if is and not was then
   begin_heartbeat(heartbeat, before.ttl_ms)
   end_claim(restarts, claimed)
+  if before.scope == 'project' then
+    redis.call('HSET', restarts, 'started_revision', integer(log.next))
+  end
 elseif was and not is then
   redis.call('DEL', heartbeat)
   redis.call('SREM', down, id)

@@ -16,7 +16,7 @@ from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore
 from hopper.store.surveillance import SurveillanceStore
-from specs import known, spec
+from specs import known, patching, spec
 from store.verdicts import ME, judge, revive
 
 pytestmark = pytest.mark.usefixtures("agrees")
@@ -176,3 +176,54 @@ async def test_one_that_failed_by_itself_stays(store, surveillance):
 async def test_one_that_was_said_to_have_failed_while_it_was_down_stays(down):
     await down.transition("p", Verb.FAIL)
     assert (await down.reap(await known(down, "p"), MARK, monitor_id=ME))[0] == "alive"
+
+
+# -- down, and to be restarted by its policy ---------------------------------------------------------------------------
+
+POLICY = {"mode": "on-failure"}
+
+
+async def test_one_whose_restart_is_due_stays_until_it_is_claimed(down):
+    await down.update("p", patching(restart=POLICY))
+    record = await known(down, "p")
+    assert await down.reap(record, MARK, monitor_id=ME) == ("spared", record.revision)
+    await claimed(down)
+    assert (await down.reap(await known(down, "p"), MARK, monitor_id=ME))[0] == "removed"
+
+
+async def test_one_that_its_policy_never_restarts_goes(down):
+    await down.update("p", patching(restart={"mode": "never"}))
+    assert (await down.reap(await known(down, "p"), MARK, monitor_id=ME))[0] == "removed"
+
+
+@pytest.mark.parametrize(
+    ("delay_ms", "settled", "outcome"),
+    [
+        (60_000, None, "spared"),
+        (0, None, "removed"),
+        (0, Outcome.FAILED, "removed"),
+        (0, Outcome.SENT, "spared"),
+        (0, Outcome.CANCELLED, "spared"),
+    ],
+    ids=["to come", "taken by nobody", "not carried out", "sent", "given up"],
+)
+async def test_one_that_has_died_after_a_claim_goes_where_its_policy_claims_no_other(
+    delay_ms, settled, outcome, store, surveillance
+):
+    await store.register(spec("project", "p", restart=POLICY))
+    restarts = RestartStore(store.settings, client=store.client)
+    await restarts.claim(await restarts.standing("p"), Claim(0, delay_ms, 0), alive=True, operator=True)
+    if settled is not None:
+        await restarts.take("p", 1, executor="e")
+        await restarts.settle("p", 1, settled, executor="e")
+    await judge(store, surveillance, "p")
+    assert (await store.reap(await known(store, "p"), MARK, monitor_id=ME))[0] == outcome
+
+
+async def test_one_that_is_marked_goes_though_it_has_a_policy_by_then(down):
+    """Nobody restarts what is leaving."""
+    await down.register(spec("orchestration", "o", parent_id="p"))
+    assert (await down.reap(await known(down, "p"), MARK, monitor_id=ME))[0] == "marked"
+    await down.unlink("o")
+    await down.update("p", patching(restart=POLICY))
+    assert (await down.reap(await known(down, "p"), MARK, monitor_id=ME))[0] == "removed"

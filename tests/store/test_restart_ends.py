@@ -58,8 +58,8 @@ async def test_a_start_ends_the_claim_and_the_next_failure_has_its_own(outcome, 
     await claim(restarts, Claim(2, 0, 0))
     if outcome is not Outcome.CLAIMED:
         await settle(restarts, outcome)
-    await web.transition("web", Verb.START)
-    assert (await restarts.standing("web")).ledger == RestartLedger(count=2)
+    started = await web.transition("web", Verb.START)
+    assert (await restarts.standing("web")).ledger == RestartLedger(count=2, started_revision=started)
     assert await restarts.take("web", 1, executor="me") == Taking("ended", 0)
     await web.transition("web", Verb.FAIL)
     done = await claim(restarts, Claim(3, 0, 0))
@@ -71,9 +71,9 @@ async def test_a_start_of_one_whose_restarts_were_used_up_begins_a_new_count(web
     await web.client.hset(web.keys.restarts("web"), mapping={"count": "5", "flaps": "[1]"})
     await web.transition("web", Verb.FAIL)
     assert (await claim(restarts, Exhausted(5))).outcome == "exhausted"
-    await web.transition("web", Verb.START)
-    assert (await restarts.standing("web")).ledger == RestartLedger()
-    assert await web.client.hgetall(web.keys.restarts("web")) == {b"count": b"0", b"flaps": b"[1]"}
+    started = await web.transition("web", Verb.START)
+    assert (await restarts.standing("web")).ledger == RestartLedger(started_revision=started)
+    assert (await web.client.hgetall(web.keys.restarts("web"))).keys() == {b"count", b"flaps", b"started_revision"}
     await web.transition("web", Verb.FAIL)
     assert (await claim(restarts, Claim(1, 0, 0))).outcome == "claimed"
 

@@ -77,8 +77,8 @@ async def test_a_claim_is_one_event_and_stands_in_the_record_and_in_the_ledger(f
     standing = await restarts.standing("web")
     assert (standing.record.state, standing.record.restarts) == (State.FAILED, 1)
     assert standing.ledger == RestartLedger(
-        count=1, incarnation=1, claimed_at_ms=event.at_ms, not_before_ms=event.at_ms + 2000, reason="exit",
-        outcome=Outcome.CLAIMED,
+        count=1, incarnation=1, revision=event.revision, claimed_at_ms=event.at_ms,
+        not_before_ms=event.at_ms + 2000, reason="exit", outcome=Outcome.CLAIMED,
     )  # fmt: skip
     assert done.not_before_ms == event.at_ms + 2000
 

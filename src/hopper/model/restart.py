@@ -41,12 +41,13 @@ class RestartLedger:
     that of `incarnation`, and ends with the next registration or start; `alive` where the instance was when it was
     claimed. `executor` carries it out, alone until `executor_until_ms`. At `settled_at_ms` its outcome was written
     down, with the `detail` of a failure; one that was sent is in vain where the instance has not registered by
-    `register_by_ms`.
+    `register_by_ms`. Its event has the `revision`. Of a Project, `started_revision` is that of its last start by hand.
     """
 
     count: int = 0
     incarnation: int = 0
     alive: bool = False
+    revision: int = 0
     claimed_at_ms: int = 0
     not_before_ms: int = 0
     reason: str = ""
@@ -56,6 +57,7 @@ class RestartLedger:
     settled_at_ms: int = 0
     register_by_ms: int = 0
     detail: str = ""
+    started_revision: int = 0
 
     @classmethod
     def from_hash(cls, values: Mapping[bytes, bytes]) -> "RestartLedger":
@@ -109,7 +111,8 @@ class RestartLedger:
 
 
 _INTEGERS: Final = (
-    "count", "incarnation", "claimed_at_ms", "not_before_ms", "executor_until_ms", "settled_at_ms", "register_by_ms",
+    "count", "incarnation", "revision", "claimed_at_ms", "not_before_ms", "executor_until_ms", "settled_at_ms",
+    "register_by_ms", "started_revision",
 )  # fmt: skip
 
 
@@ -157,25 +160,25 @@ def decide(
 
     The count begins anew once an incarnation has lived for the policy's window, from its start to its last sign of
     life, and when somebody has started an instance again whose restarts were used up; not for another restart after the
-    same death. `spread` is in -1..1 and is multiplied by the policy's jitter.
+    same death. One that ended before it started counts as stable: the clock was set back. `spread` is in -1..1 and is
+    multiplied by the policy's jitter.
     """
     count = ledger.count
     if ledger.incarnation != record.incarnation or ledger.alive:
         given_up = ledger.outcome is Outcome.EXHAUSTED
-        count = 0 if given_up or _lived_ms(record, now_ms) >= policy.window_s * 1000 else ledger.count
+        count = 0 if given_up or _was_stable(record, policy.window_s * 1000, now_ms) else ledger.count
     if count >= policy.max_restarts:
         return Exhausted(count)
     delay_ms = round(delay_s(policy, count + 1) * (1 + policy.jitter * spread) * 1000)
     return Claim(count + 1, delay_ms, now_ms + delay_ms)
 
 
-def _lived_ms(record: Record, now_ms: int) -> int:
+def _was_stable(record: Record, window_ms: float, now_ms: int) -> bool:
     if record.started_at_ms is None:
-        return 0
+        return False
+    ended_ms, silent_ms = now_ms, 0
     if record.stopped_at_ms is not None:
         ended_ms = record.stopped_at_ms
     elif record.down_at_ms is not None:
-        ended_ms = record.down_at_ms - record.ttl_ms - record.grace_ms
-    else:
-        ended_ms = now_ms
-    return ended_ms - record.started_at_ms
+        ended_ms, silent_ms = record.down_at_ms, record.ttl_ms + record.grace_ms
+    return ended_ms < record.started_at_ms or ended_ms - silent_ms - record.started_at_ms >= window_ms

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import redis.exceptions
 
-from hopper.errors import HopperError, StoreFault
+from hopper.errors import HopperError, StoreFault, Unavailable
 from hopper.model.record import Record
 from hopper.model.restart import Claim, Exhausted, Outcome, RestartLedger
 from hopper.store.faults import border, convert, reading
@@ -61,13 +61,20 @@ class RestartStore(RecordWriter):
         return standing
 
     async def standings(self, ids: Sequence[str]) -> list[Standing | HopperError]:
-        """Where up to 500 instances stand, in one pipeline; the error of each that cannot be read."""
+        """Where up to 500 instances stand, in one pipeline; the `StoreFault` of each that cannot be read.
+
+        Raises `Unavailable` where Redis refused any of it for now, and `StoreFault` where it does not tell the time.
+        """
         with reading():
             async with self.client.pipeline(transaction=False) as pipe:
                 pipe.time()
                 for id in ids:
                     pipe.hgetall(self.keys.record(id)).hgetall(self.keys.restarts(id))
-                (seconds, microseconds), *hashes = await pipe.execute(raise_on_error=False)
+                time, *hashes = await pipe.execute(raise_on_error=False)
+            for reply in (time, *hashes):
+                if _refused(reply) and (reply is time or isinstance(convert(reply), Unavailable)):
+                    raise reply
+        seconds, microseconds = time
         now_ms = seconds * 1000 + microseconds // 1000
         return [
             self._standing(id, record, ledger, now_ms)
@@ -76,7 +83,7 @@ class RestartStore(RecordWriter):
 
     def _standing(self, id: str, record: Any, ledger: Any, now_ms: int) -> Standing | HopperError:
         for answer in (record, ledger):
-            if isinstance(answer, redis.exceptions.RedisError):
+            if _refused(answer):
                 return convert(answer)
         try:
             with readable(self.keys.record(id)):
@@ -200,3 +207,8 @@ class RestartStore(RecordWriter):
                 },
             )
         return bool(answer[0])
+
+
+def _refused(reply: Any) -> TypeGuard[redis.exceptions.RedisError]:
+    """Whether one reply of a pipeline is an error."""
+    return isinstance(reply, redis.exceptions.RedisError)

@@ -11,7 +11,7 @@ from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from instance.failures import POLICY, SETTLE_S, kinds, passed, stands, until_told
 from instance.lapses import Story, leading
-from specs import patching, spec
+from specs import known, patching, spec
 from waiting import wait_until
 
 
@@ -112,3 +112,44 @@ async def test_who_was_given_up_before_the_project_started_does_not_count(settin
         await passed(story, store)
     assert levels.told == []
     assert [event.type for event in await story.of("web")].count(EventType.RESTART_CLAIMED) == 1
+
+
+WEB = spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 0})
+
+
+async def set_back(store: InstanceStore) -> None:
+    """Let `web` be as if Redis' clock had been set back by an hour since it started."""
+    started_at_ms = (await known(store, "web")).started_at_ms
+    assert started_at_ms is not None
+    await store.client.hset(store.keys.record("web"), "started_at_ms", started_at_ms + 3_600_000)
+
+
+async def test_children_that_are_given_up_after_the_clock_was_set_back_count(settings, store, story):
+    await store.register(WEB)
+    await set_back(store)
+    levels = Levels()
+    async with leading(settings, report=levels):
+        await give_up(store, story, "a")
+        await wait_until(lambda: levels.told)
+    levels = Levels()
+    async with leading(settings, report=levels):
+        await wait_until(lambda: levels.told)
+
+
+async def test_who_was_given_up_before_the_project_was_started_by_hand_does_not_count(settings, store, story):
+    await store.register(WEB)
+    levels = Levels()
+    async with leading(settings, report=levels):
+        await give_up(store, story, "a")
+        await wait_until(lambda: levels.told)
+        for verb in (Verb.STOP, Verb.STOPPED, Verb.START):
+            await store.transition("web", verb)
+        await wait_until(lambda: levels.told[-1][1] is Health.HEALTHY)
+    await set_back(store)
+    levels = Levels()
+    async with leading(settings, report=levels):
+        await passed(story, store)
+        assert levels.told == []
+        await give_up(store, story, "b")
+        await wait_until(lambda: levels.told)
+    assert levels.told[0][2]["children"] == ["b"]

@@ -1,11 +1,14 @@
 """An executor: one call for a claim at a time, and none again because Redis did not take down what became of it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from busy import busy
 from hopper import InstanceRegistry
 from hopper.config import Settings
 from hopper.errors import StoreFault, Unavailable
@@ -252,6 +255,21 @@ async def test_one_that_was_started_by_hand_just_before_its_call_is_not_called_f
 
 async def no_claim(store: InstanceStore) -> bool:
     return not await stands(store, "web")
+
+
+async def test_a_server_that_is_busy_ends_no_registry_and_the_callback_is_called_afterwards(private_server, tmp_path):
+    calls = Calls()
+    calls.gate.set()
+    settings = Settings(redis_url=private_server.url, data_dir=tmp_path, command_timeout_s=5)
+    async with contextlib.aclosing(InstanceStore(settings)) as store, InstanceRegistry(settings) as registry:
+        record = await claimed(store)
+        await registry.view.reach(record.revision + 1)
+        with capture_logs() as logs:
+            async with busy(private_server):
+                registry.on_restart(calls)
+                await wait_until(lambda: any(entry["event"] == "executor.not_looked" for entry in logs))
+            await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+    assert calls.ids == ["web"]
 
 
 async def test_one_that_failed_is_not_called_again_before_its_lease_has_ended_though_all_is_looked_at_anew(

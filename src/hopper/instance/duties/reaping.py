@@ -50,7 +50,8 @@ class Reaping(Duty):
     neither who failed by itself nor who is `stopped`. `deregister_after_ms` null is never.
 
     Nobody in maintenance, in a guarded group, in a hold or within one TTL of it, or within `guard_settle_s` of the
-    verdict and of the beginning of this leadership. The script has the last word: what heartbeats again stays.
+    verdict and of the beginning of this leadership; nor before a restart that is due by its policy was claimed. The
+    script has the last word: what heartbeats again stays.
     """
 
     name = "reaping"

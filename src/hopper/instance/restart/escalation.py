@@ -43,7 +43,7 @@ class Escalation(Duty):
         self._restarts = restarts
         self._report = report
         self._given_up: dict[str, int] = {}
-        """Child to when it was given up, by Redis' clock."""
+        """Child to the revision at which it was given up: the clock may be set back between that and a start."""
         self._unhealthy: dict[str, list[str]] = {}
         self._agenda: Agenda[str] = Agenda()
         self._anew = asyncio.Event()
@@ -65,11 +65,11 @@ class Escalation(Duty):
             if record.scope is Scope.PROJECT:
                 if event.type is EventType.DEREGISTERED:
                     self._unhealthy.pop(record.id, None)
-                elif "started_at_ms" in event.previous:
+                elif not event.previous.keys().isdisjoint(("incarnation", "started_at_ms")):
                     self._agenda.put(record.id)
                 continue
             if event.type is EventType.RESTART_EXHAUSTED:
-                self._given_up[record.id] = event.at_ms
+                self._given_up[record.id] = event.revision
             elif record.id not in self._given_up:
                 continue
             elif event.type is EventType.DEREGISTERED or record.state is not State.FAILED:
@@ -83,8 +83,16 @@ class Escalation(Duty):
             while True:
                 (id,) = await self._agenda.next(1)
                 project = self._view.replica.records.get(id)
-                if self._leads() and project is not None and project.scope is Scope.PROJECT:
-                    await self._look_at(project)
+                if not self._leads() or project is None or project.scope is not Scope.PROJECT:
+                    continue
+                try:
+                    await self._look_at(project, await self._given_up_under(project))
+                except Unavailable as error:
+                    self._logger.warning("escalation.not_looked", id=id, detail=str(error))
+                    self._agenda.put(id, after_s=_AGAIN_S)
+                except HopperError as error:
+                    self._logger.error("escalation.not_looked", id=id, detail=str(error))
+                    self._agenda.put(id, after_s=_LATER_S)
 
     async def _look_anew(self) -> None:
         while True:
@@ -106,11 +114,11 @@ class Escalation(Duty):
                 continue
             record, ledger = standing.record, standing.ledger
             if ledger.is_exhausted(record.incarnation) and record.parent_id is not None:
-                self._given_up.setdefault(record.id, ledger.claimed_at_ms)
+                revision = ledger.revision or record.revision
+                self._given_up[record.id] = max(revision, self._given_up.get(record.id, 0))
                 self._agenda.put(record.parent_id)
 
-    async def _look_at(self, project: Record) -> None:
-        children = self._given_up_under(project)
+    async def _look_at(self, project: Record, children: list[str]) -> None:
         policy = project.restart
         limit = policy.max_failed_children if policy is not None else None
         if not project.monitored or len(children) <= (self._settings.max_failed_children if limit is None else limit):
@@ -145,8 +153,10 @@ class Escalation(Duty):
         reasons = [f"{len(children)} of its children were given up: {some}"] if children else []
         self._report(project.id, level, {"children": children[:_NAMED], "given_up": len(children), "reasons": reasons})
 
-    def _given_up_under(self, project: Record) -> list[str]:
-        """The children of a Project that were given up since it started."""
-        since_ms = project.started_at_ms or 0
-        children = self._view.replica.children(project.id)
-        return [child.id for child in children if self._given_up.get(child.id, -1) >= since_ms]
+    async def _given_up_under(self, project: Record) -> list[str]:
+        """The children of a Project that were given up since it started: was registered, or started by hand."""
+        children = [child.id for child in self._view.replica.children(project.id) if child.id in self._given_up]
+        if not children:
+            return []
+        since = max(project.incarnation, (await self._restarts.store.ledger(project.id)).started_revision)
+        return [id for id in children if self._given_up.get(id, 0) > since]

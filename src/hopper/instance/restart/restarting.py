@@ -22,8 +22,8 @@ _AT_ONCE = 64
 _SUPERVISED_S = 0.2
 """Seconds in which a supervisor that has reported a failure claims its restart itself."""
 _AGAIN_S = 1.0
-_MAINTENANCE_S = 60.0
-"""Seconds between two looks at one in maintenance; its end by an operator is seen at once."""
+_LATER_S = 60.0
+"""Seconds between two looks at one in maintenance, whose end by an operator is seen at once, or that cannot be read."""
 
 
 class Restarting(Duty):
@@ -107,6 +107,7 @@ class Restarting(Duty):
         for record, standing in zip(ripe, standings, strict=True):
             if isinstance(standing, HopperError):
                 self._logger.error("restarting.unreadable", id=record.id, detail=str(standing))
+                self._agenda.put(record.id, after_s=_LATER_S)
             elif self._is_due(record, standing):
                 due.append((record, standing))
         await asyncio.gather(*(self._claim(record, standing) for record, standing in due))
@@ -123,8 +124,8 @@ class Restarting(Duty):
             return False
         mark = now.maintenance
         if mark is not None and (mark.until_ms is None or mark.until_ms > standing.now_ms):
-            left_s = _MAINTENANCE_S if mark.until_ms is None else (mark.until_ms - standing.now_ms) / 1000
-            self._agenda.put(record.id, after_s=min(left_s, _MAINTENANCE_S))
+            left_s = _LATER_S if mark.until_ms is None else (mark.until_ms - standing.now_ms) / 1000
+            self._agenda.put(record.id, after_s=min(left_s, _LATER_S))
             return False
         return True
 

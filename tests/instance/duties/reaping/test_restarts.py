@@ -1,10 +1,15 @@
 """Restarts: what becomes of one whose restart was claimed since it is down."""
 
 from functools import partial
+from typing import Any
 
+from hopper.instance.restart import restarting
 from hopper.instance.restart.restarts import Restarts
 from hopper.model.event import EventType
+from hopper.model.health import Health
+from hopper.model.record import Record
 from hopper.model.state import State, Verb
+from hopper.store.restarting import RestartStore
 from instance.duties.reaping.graves import (
     AT_ONCE,
     CLAIMS,
@@ -13,9 +18,10 @@ from instance.duties.reaping.graves import (
     is_gone,
     reaping_of,
     stays_healthy_while_another_goes,
+    stays_while_another_goes,
 )
 from instance.failures import POLICY, until_told
-from instance.lapses import leading, registered
+from instance.lapses import gated, leading, registered
 from specs import known, spec
 from waiting import wait_until
 
@@ -65,3 +71,38 @@ async def test_a_new_monitor_reaps_whose_claim_another_has_made(settings, store,
     async with leading(settings):
         await wait_until(lambda: is_gone(store))
         assert not await is_gone(store, "young")
+
+
+async def test_one_that_goes_at_once_does_so_after_its_restart_was_claimed(monitor, store, story, monkeypatch):
+    """Both are due when the guard could have known: here the reaping comes first."""
+    gate, tried = gated(monkeypatch, RestartStore, "claim"), []
+    reap = monitor._store.reap
+
+    async def tells(record: Record, *rest: Any, **more: Any) -> Any:
+        answer = await reap(record, *rest, **more)
+        tried.append(answer[0])
+        return answer
+
+    monkeypatch.setattr(monitor._store, "reap", tells)
+    await registered(store, **AT_ONCE, restart=POLICY)
+    await wait_until(lambda: tried)
+    assert not await is_gone(store)
+    gate.set()
+    await wait_until(lambda: is_gone(store))
+    told = [event.type for event in await story.of("web")][-2:]
+    assert told == [EventType.RESTART_CLAIMED, EventType.DEREGISTERED]
+    assert tried[0] == "spared"
+
+
+async def test_one_whose_ledger_could_not_be_read_is_claimed_and_goes_once_it_can(
+    monitor, store, story, client, monkeypatch
+):
+    monkeypatch.setattr(restarting, "_LATER_S", 0.2)
+    key = store.keys.restarts("web")
+    await client.hset(key, "count", "many")
+    await registered(store, **AT_ONCE, restart=POLICY)
+    await story.until("web", Health.DOWN)
+    await stays_while_another_goes(store)
+    await client.delete(key)
+    await wait_until(lambda: is_gone(store))
+    assert EventType.RESTART_CLAIMED in [event.type for event in await story.of("web")]
