@@ -13,6 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from hopper.config import Settings
 from hopper.errors import (
+    Exists,
     HasChildren,
     HopperError,
     Leaving,
@@ -26,6 +27,7 @@ from hopper.errors import (
 from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.pacemaker import Loss, Pacemaker
 from hopper.instance.parents import find_parent
+from hopper.instance.remains import Remains
 from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -46,7 +48,8 @@ class InstanceSession:
 
     `async with InstanceSession(scope="orchestration", name="worker", wish={"name": "web"}) as session:` takes the
     fields of an `InstanceSpec`, or a spec. `metrics` is called for every heartbeat, in the heartbeat's thread. Another
-    registration of the id ends the body with `Superseded`; a record that vanished is registered again, and so is one
+    registration of the id ends the body with `Superseded`. A record that vanished is registered again, and so is one
+    that Redis has gone back to from before this session's (older data were restored), and one
     that others have made `failed` while this session heartbeats (it was away for longer than the TTL, and its restart
     was claimed): as a new incarnation in the state it had, which ends the claim. On exit the instance is `stopped`, and
     deregistered too where it is ephemeral and childless; one that has failed by its own word stays `failed`.
@@ -200,6 +203,7 @@ class InstanceSession:
             HeartbeatWriter(self.settings),
             id=self.id,
             incarnation=done.incarnation,
+            registered_at_ms=done.at_ms,
             ttl_ms=int(self.spec.ttl_ms or self.settings.ttl_ms),
             metrics=self._metrics,
             on_loss=lost,
@@ -217,10 +221,17 @@ class InstanceSession:
 
     async def _register_under(self, parent_id: str | None, known: Record | None) -> Registration:
         spec = replace(self.spec, parent_id=parent_id, state=self._state)
-        lifecycle = Lifecycle(self._store)
-        own = known is not None and known.incarnation == self.incarnation
-        takeover = Takeover.IF_DEAD if own and self._takeover is Takeover.NEVER else self._takeover
-        return await lifecycle.register(spec, takeover=takeover, known=known, actor=f"session:{self.id}")
+        return await Lifecycle(self._store).register(
+            spec, takeover=self._takeover_from(known), known=known, actor=f"session:{self.id}"
+        )
+
+    def _takeover_from(self, known: Record | None) -> Takeover:
+        """How to take the id over from who has it: from its own incarnation, and an older one, where that is dead."""
+        if known is None or known.incarnation > self.incarnation:
+            return self._takeover
+        if known.incarnation < self.incarnation and (not self._heartbeats or known.check is not None):
+            return Takeover.ALWAYS  # the heartbeat may be of this very program: it does not tell of another
+        return Takeover.IF_DEAD if self._takeover is Takeover.NEVER else self._takeover
 
     async def _tend(self) -> None:
         """Adopt oneself while an orphan; register again when the registration is lost; raise when superseded."""
@@ -244,11 +255,18 @@ class InstanceSession:
             pause_s = _ADOPTION_PAUSE_S
 
     async def _register_again(self, incarnation: int) -> None:
-        """Replace an incarnation of this session, unless that was done meanwhile."""
+        """Replace an incarnation of this session, unless that was done meanwhile.
+
+        Raises `Superseded` where the id belongs to another that lives, and the session is not to take it from that.
+        """
+        remains = Remains(self._store, self.id, newest=incarnation)
         while True:
             try:
                 async with self._turn:
                     return await self._register() if self.incarnation == incarnation else None
+            except Exists as error:
+                if not await remains.may_lapse():
+                    raise Superseded(f"{error}; incarnation {incarnation} ends") from error
             except (Unavailable, NotFound, Leaving) as error:
                 self._logger.warning("session.not_registered", detail=str(error))
             await asyncio.sleep(_ADOPTION_PAUSE_S)

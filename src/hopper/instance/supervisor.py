@@ -14,7 +14,7 @@ import structlog
 import tenacity
 
 from hopper.config import Settings
-from hopper.errors import HopperError, Unavailable
+from hopper.errors import HopperError, NotFound, StaleIncarnation, Unavailable
 from hopper.instance.session import InstanceSession
 from hopper.instance.supervision.process_group import ProcessGroup, exit_code
 from hopper.instance.supervision.reaper import Reaper
@@ -232,10 +232,13 @@ class Supervisor:
             await asyncio.gather(keeping, return_exceptions=True)
 
     async def _report(self, session: InstanceSession, verb: Verb) -> None:
-        """Tell the registry, however long Redis is away. A refusal is no reason to end the command."""
+        """Tell the registry, however long Redis is away, and until the session has registered again where it must.
+
+        A refusal is no reason to end the command.
+        """
         retrying = tenacity.AsyncRetrying(
             wait=tenacity.wait_exponential(multiplier=0.1, max=1.0),
-            retry=tenacity.retry_if_exception_type(Unavailable),
+            retry=tenacity.retry_if_exception_type((Unavailable, NotFound, StaleIncarnation)),
         )
         try:
             async for attempt in retrying:

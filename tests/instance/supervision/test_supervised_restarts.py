@@ -380,3 +380,34 @@ async def test_what_fails_while_redis_is_away_is_restarted_when_it_is_back(
     await store.aclose()
     running.supervisor.stop()
     await running.code()
+
+
+async def test_what_fails_before_redis_comes_back_with_older_data_is_started_again(
+    run, new_settings: Callable[..., Settings], tmp_path: Path
+):
+    with RedisServer(tmp_path / "server") as server:
+        settings = new_settings(redis_url=server.url)
+        async with opened(settings) as store:
+            await store.register(InstanceSpec(scope=Scope.PROJECT, id="x", state=State.STOPPED))
+            with server.connect() as direct:
+                direct.save()
+            running = run("while [ ! -e $0/end ]; do sleep 0.02; done; rm $0/end; exit 3", settings=settings)
+            first = await wait_until(until(store, State.RUNNING))
+        await asyncio.to_thread(server.kill)
+        with capture_logs() as logs:
+            (tmp_path / "end").touch()
+            await wait_until(lambda: any(entry["event"] == "run.restart_waits" for entry in logs))
+        await asyncio.to_thread(server.restart)
+        async with opened(settings) as store:
+            record = await wait_until(until(store, State.RUNNING), 20)
+            assert record.incarnation <= first.incarnation
+        running.supervisor.stop()
+        await running.code()
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[InstanceStore]:
+    """A store of its own, for a server that comes and goes."""
+    async with contextlib.aclosing(InstanceStore(settings)) as store:
+        await store.open()
+        yield store
