@@ -19,7 +19,8 @@ from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
-from hopper.store.instances import InstanceStore
+from hopper.store.instances import InstanceStore, Registration
+from instance.answers import SlowAnswers
 from servers import RedisServer
 from waiting import wait_until
 
@@ -193,6 +194,43 @@ async def test_a_redis_that_is_away_does_not_end_the_command(
         await wait_until(beats)
         supervisor.stop()
         assert await run == 143
+
+
+async def test_a_stop_while_it_registers_runs_nothing_and_leaves_what_was_registered(
+    start: Start, store: InstanceStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = SlowAnswers(monkeypatch)
+    supervisor, run = start(["touch", str(tmp_path / "ran")])
+    await slow.taken.wait()
+    supervisor.stop()
+    supervisor.stop()
+    slow.later()
+    assert await run == 143
+    assert await in_state(store, State.STOPPED)()
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_stop_while_it_registers_with_a_redis_that_hangs_ends_it_soon(
+    start: Start, private_server: RedisServer, new_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_settings(
+        redis_url=private_server.url, connect_timeout_s=0.5, command_timeout_s=0.5, write_retries=1000
+    )
+    register, asked = InstanceStore.register, asyncio.Event()
+
+    async def freeze(*args: Any, **more: Any) -> Registration:
+        private_server.pause()
+        asked.set()
+        return await register(*args, **more)
+
+    monkeypatch.setattr(InstanceStore, "register", freeze)
+    supervisor, run = start(settings=settings)
+    try:
+        await asyncio.wait_for(asked.wait(), 10)
+        supervisor.stop()
+        assert await asyncio.wait_for(asyncio.shield(run), 8) == 143
+    finally:
+        private_server.resume()
 
 
 @pytest.fixture

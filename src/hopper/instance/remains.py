@@ -34,9 +34,11 @@ class Remains:
             _, left_ms = await self._store.read_heartbeat(self._id)
         except Unavailable:
             return True
+        if record is not None and record.incarnation > self._newest:
+            return False
         if record is None or left_ms <= 0:
             return True
         now = asyncio.get_running_loop().time()
-        if self._seen is None and record.incarnation <= self._newest:
+        if self._seen is None:
             self._seen = record.incarnation, now + left_ms / 1000 + _SLACK_S
-        return self._seen is not None and record.incarnation == self._seen[0] and now < self._seen[1]
+        return record.incarnation == self._seen[0] and now < self._seen[1]

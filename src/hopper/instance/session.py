@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import anyio
 import structlog
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -24,7 +25,7 @@ from hopper.errors import (
     Superseded,
     Unavailable,
 )
-from hopper.instance.lifecycle import Lifecycle
+from hopper.instance.entry import Entry
 from hopper.instance.pacemaker import Loss, Pacemaker
 from hopper.instance.parents import find_parent
 from hopper.instance.remains import Remains
@@ -38,6 +39,8 @@ from hopper.store.beating import HeartbeatWriter
 from hopper.store.instances import InstanceStore, Registration
 
 __all__ = ["InstanceSession"]
+
+T = TypeVar("T")
 
 _ADOPTION_PAUSE_S = 0.5
 _LONGEST_ADOPTION_PAUSE_S = 2.0
@@ -96,10 +99,11 @@ class InstanceSession:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             self._store = InstanceStore(self.settings)
-            stack.push_async_callback(self._store.aclose)
+            stack.push_async_callback(lambda: _undisturbed(self._store.aclose()))
             await self._store.open()
+            self._entry = Entry(self._store)
+            stack.push_async_callback(lambda: _undisturbed(self._leave()))
             await self._register()
-            stack.push_async_callback(self._leave)
             tending = await stack.enter_async_context(_Tending())
             tending.start(self._tend())
             self._exits = stack.pop_all()
@@ -108,7 +112,7 @@ class InstanceSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return await self._exits.__aexit__(kind, error, trace)
+        return await _undisturbed(self._exits.__aexit__(kind, error, trace))
 
     async def record(self) -> Record:
         """The session's own record as it stands in Redis. Raises `NotFound` where it has vanished."""
@@ -181,15 +185,36 @@ class InstanceSession:
         known = await self._store.read(self.id)
         parent_id = self.spec.parent_id or await self._look_for_parent(known)
         try:
-            done = await self._register_under(parent_id, known)
+            await self._register_under(parent_id, known)
         except (NotFound, ScopeRule, Leaving) as error:
             if parent_id is None or parent_id == self.spec.parent_id:
                 raise
             self._logger.info("session.not_adopted", detail=str(error))
-            parent_id = None
-            done = await self._register_under(None, known)
-        kept = known.parent_id if known is not None else None
-        self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
+            await self._register_under(None, known)
+
+    async def _look_for_parent(self, known: Record | None) -> str | None:
+        """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
+        if known is not None and known.parent_id is not None and known.wish == self.spec.wish:
+            return None
+        return await find_parent(self._store, self.spec.scope, self.spec.wish)
+
+    async def _register_under(self, parent_id: str | None, known: Record | None) -> None:
+        def heard(done: Registration) -> None:
+            kept = known.parent_id if known is not None else None
+            self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
+            self._begin(done)
+            self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
+
+        await self._entry.register(
+            replace(self.spec, parent_id=parent_id, state=self._state),
+            takeover=self._takeover_from(known),
+            known=known,
+            actor=f"session:{self.id}",
+            heard=heard,
+        )
+
+    def _begin(self, done: Registration) -> None:
+        """Heartbeat for what has been registered."""
         self.incarnation = done.incarnation
         self.registrations += 1
         self._gave_up = self._state is State.FAILED
@@ -211,19 +236,6 @@ class InstanceSession:
             silent=not self._heartbeats,
         )
         self._pacemaker.start()
-        self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
-
-    async def _look_for_parent(self, known: Record | None) -> str | None:
-        """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
-        if known is not None and known.parent_id is not None and known.wish == self.spec.wish:
-            return None
-        return await find_parent(self._store, self.spec.scope, self.spec.wish)
-
-    async def _register_under(self, parent_id: str | None, known: Record | None) -> Registration:
-        spec = replace(self.spec, parent_id=parent_id, state=self._state)
-        return await Lifecycle(self._store).register(
-            spec, takeover=self._takeover_from(known), known=known, actor=f"session:{self.id}"
-        )
 
     def _takeover_from(self, known: Record | None) -> Takeover:
         """How to take the id over from who has it: from its own incarnation, and an older one, where that is dead."""
@@ -292,9 +304,11 @@ class InstanceSession:
     async def _leave(self) -> None:
         """`stopped`, and gone where ephemeral and childless; a newer incarnation and an own failure are left alone."""
         await self.stop_beating()
+        if not self.incarnation and not self._entry.open:
+            return
         try:
             record = await self._store.read(self.id)
-            if record is None or record.incarnation != self.incarnation:
+            if record is None or not await self._is_own(record):
                 return
             if record.state is State.FAILED and (self._gave_up or not self._returns):
                 return
@@ -315,12 +329,25 @@ class InstanceSession:
         except (HopperError, OSError) as error:
             self._logger.warning("session.not_left", detail=str(error))
 
+    async def _is_own(self, record: Record) -> bool:
+        if record.incarnation != self.incarnation and record.incarnation == await self._entry.answered():
+            self.incarnation = record.incarnation
+        return record.incarnation == self.incarnation
+
 
 def _looking_for_the_global(spec: InstanceSpec) -> InstanceSpec:
     """A Project that names no parent looks for the Global."""
     if spec.scope is Scope.PROJECT and spec.parent_id is None and spec.wish is None:
         return replace(spec, wish=Wish())
     return spec
+
+
+async def _undisturbed(work: Awaitable[T]) -> T:
+    """Do what a cancelled scope of anyio must not cut off, as that of a portal that is left by an interrupt."""
+    done: list[T] = []
+    with anyio.CancelScope(shield=True):
+        done.append(await work)
+    return done[0]
 
 
 class _Tending:

@@ -29,6 +29,7 @@ from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore
+from instance.answers import SlowAnswers
 from instance.lapses import Story
 from servers import RedisServer
 from specs import known, patching
@@ -246,6 +247,18 @@ async def test_a_stop_while_it_waits_to_be_restarted_ends_it_and_gives_the_resta
     assert await running.code() == 3
     assert (await restarts.standing("x")).ledger.outcome is Outcome.CANCELLED
     assert (await known(store, "x")).state is State.FAILED
+
+
+async def test_a_stop_while_it_registers_for_a_restart_leaves_what_was_registered(run, store, story, monkeypatch):
+    slow = SlowAnswers(monkeypatch, first=2)
+    running = run("exit 3", RestartPolicy("on-failure", initial_delay_s=0.05))
+    await asyncio.wait_for(slow.taken.wait(), 10)
+    running.supervisor.stop()
+    slow.later()
+    assert await running.code() == 3
+    record = await known(store, "x")
+    assert (record.state, record.down_at_ms) == (State.STOPPED, None)
+    assert await told(story) == ["registered", *ROUND, "stopping/exit", "stopped/exit"]
 
 
 async def test_a_stop_while_a_claimed_one_is_ended_gives_the_restart_up(run, store):
