@@ -307,7 +307,7 @@ class InstanceSession:
         if not self.incarnation and not self._entry.open:
             return
         try:
-            record = await self._store.read(self.id)
+            record = await self._found()
             if record is None or not await self._is_own(record):
                 return
             if record.state is State.FAILED and (self._gave_up or not self._returns):
@@ -328,6 +328,12 @@ class InstanceSession:
             self._logger.info("session.stays", reason="it has children")
         except (HopperError, OSError) as error:
             self._logger.warning("session.not_left", detail=str(error))
+
+    async def _found(self) -> Record | None:
+        try:
+            return await self._store.read(self.id)
+        except Unavailable:  # it may be only that Redis has been another process since this connection was used
+            return await self._store.read(self.id)
 
     async def _is_own(self, record: Record) -> bool:
         if record.incarnation != self.incarnation and record.incarnation == await self._entry.answered():
