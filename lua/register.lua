@@ -28,6 +28,7 @@
 -- RETURNS  revision      integer  the revision of the registration
 --          incarnation   integer  the same, until the next one
 --          outcome       string   registered or superseded
+--          at_ms         integer  when, by Redis' clock
 -- ERRORS   INVALID       the scope, the state or a field is unknown, or the record too large
 --          NOT_FOUND     there is no such parent
 --          GLOBAL_EXISTS the namespace has its Global
@@ -143,4 +144,4 @@ if monitored then
 else
   redis.call('DEL', heartbeat)
 end
-return keep_answer(request, { integer(log.next), integer(log.next), outcome })
+return keep_answer(request, { integer(log.next), integer(log.next), outcome, now })

@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
-from hopper.store.instances import InstanceStore
+from hopper.store.instances import InstanceStore, Registration
+from instance.answers import SlowAnswers
 from servers import RedisServer
 from waiting import wait_until
 
@@ -192,6 +194,101 @@ async def test_a_redis_that_is_away_does_not_end_the_command(
         await wait_until(beats)
         supervisor.stop()
         assert await run == 143
+
+
+async def test_a_stop_while_it_registers_runs_nothing_and_leaves_what_was_registered(
+    start: Start, store: InstanceStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = SlowAnswers(monkeypatch)
+    supervisor, run = start(["touch", str(tmp_path / "ran")])
+    await slow.taken.wait()
+    supervisor.stop()
+    supervisor.stop()
+    slow.later()
+    assert await run == 143
+    assert await in_state(store, State.STOPPED)()
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_stop_while_it_registers_with_a_redis_that_hangs_ends_it_soon(
+    start: Start, private_server: RedisServer, new_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_settings(
+        redis_url=private_server.url, connect_timeout_s=0.5, command_timeout_s=0.5, write_retries=1000
+    )
+    register, asked = InstanceStore.register, asyncio.Event()
+
+    async def freeze(*args: Any, **more: Any) -> Registration:
+        private_server.pause()
+        asked.set()
+        return await register(*args, **more)
+
+    monkeypatch.setattr(InstanceStore, "register", freeze)
+    supervisor, run = start(settings=settings)
+    try:
+        await asyncio.wait_for(asked.wait(), 10)
+        supervisor.stop()
+        assert await asyncio.wait_for(asyncio.shield(run), 8) == 143
+    finally:
+        private_server.resume()
+
+
+@pytest.fixture
+def saving(tmp_path: Path, server: RedisServer) -> Iterator[RedisServer]:
+    """A server whose file holds `x` as it was before: stopped."""
+    with RedisServer(tmp_path / "saving", which=server.which) as own:
+        yield own
+
+
+async def saved(settings: Settings, server: RedisServer) -> None:
+    async with opened(settings) as store:
+        await store.register(replace(SPEC, state=State.STOPPED))
+    with server.connect() as direct:
+        direct.save()
+
+
+async def go_back(server: RedisServer) -> None:
+    await asyncio.to_thread(server.kill)
+    await asyncio.to_thread(server.restart)
+
+
+async def test_a_redis_that_has_gone_back_to_older_data_does_not_end_the_command(
+    start: Start, saving: RedisServer, new_settings: Callable[..., Settings]
+) -> None:
+    settings = new_settings(redis_url=saving.url)
+    await saved(settings, saving)
+    supervisor, run = start(settings=settings)
+    async with opened(settings) as store:
+        await wait_until(in_state(store, State.RUNNING))
+    group = supervisor._group
+    await go_back(saving)
+    async with opened(settings) as store:
+        await wait_until(in_state(store, State.RUNNING))
+        assert (run.done(), supervisor._group) == (False, group)
+        supervisor.stop()
+        assert await run == 143
+        assert await in_state(store, State.STOPPED)()
+
+
+async def test_one_whose_redis_goes_back_before_it_is_told_of_as_running_becomes_so(
+    start: Start, saving: RedisServer, new_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = new_settings(redis_url=saving.url)
+    await saved(settings, saving)
+    transition, gone_back = InstanceStore.transition, asyncio.Event()
+
+    async def go_back_first(self: InstanceStore, *args: Any, **more: Any) -> int:
+        if not gone_back.is_set():
+            await go_back(saving)
+            await self.client.connection_pool.disconnect()
+            gone_back.set()
+        return await transition(self, *args, **more)
+
+    monkeypatch.setattr(InstanceStore, "transition", go_back_first)
+    start(settings=settings)
+    await asyncio.wait_for(gone_back.wait(), 10)
+    async with opened(settings) as store:
+        await wait_until(in_state(store, State.RUNNING))
 
 
 @asynccontextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from hopper.errors import HopperError
+from hopper.errors import HopperError, StoreFault
 from hopper.model.heartbeat import encode_metrics
-from hopper.store.beating import HeartbeatWriter
+from hopper.store.beating import HeartbeatWriter, Holder
 
 __all__ = ["Loss", "Pacemaker"]
 
@@ -27,6 +27,8 @@ class Loss(Enum):
 
     SUPERSEDED = "superseded"
     VANISHED = "vanished"
+    REVERTED = "reverted"
+    """Redis has lost it and gone back to older data: it holds what was before, or counts on from there."""
     FAILED = "failed"
     """Others have made it `failed` though it lives."""
 
@@ -46,6 +48,7 @@ class Pacemaker(threading.Thread):
         *,
         id: str,
         incarnation: int,
+        registered_at_ms: int | None,
         ttl_ms: int,
         metrics: Metrics | None,
         on_loss: Callable[[Loss], None],
@@ -58,6 +61,9 @@ class Pacemaker(threading.Thread):
         self._writer = writer
         self._id = id
         self._incarnation = incarnation
+        self._registered_at_ms = registered_at_ms
+        self._started_at_ms = registered_at_ms
+        """When this incarnation started, as far as its record has been looked at."""
         self._ttl_ms = ttl_ms
         self._metrics = metrics
         self._on_loss = on_loss
@@ -106,10 +112,27 @@ class Pacemaker(threading.Thread):
         holder = self._writer.holder(self._id)
         if holder is None:
             return Loss.VANISHED
-        if holder.incarnation != self._incarnation:
+        if holder.incarnation > self._incarnation:
             return Loss.SUPERSEDED
+        if holder.incarnation < self._incarnation or self._has_a_namesake(holder):
+            return Loss.REVERTED
         # Asked on both sides of the look, since the session's own change of state may lie on either.
         return Loss.FAILED if holder.failed and minded and self._minds_failure() else None
+
+    def _has_a_namesake(self, holder: Holder) -> bool:
+        """Whether another registration has this very number, as it can where Redis has lost the one and counts again.
+
+        That shows in the start of the record, which the verb `start` changes too: what it was, the log knows.
+        """
+        if holder.started_at_ms == self._started_at_ms or self._registered_at_ms is None:
+            return False
+        try:
+            at_ms = self._writer.registered_at_ms(self._id, self._incarnation)
+        except StoreFault as fault:
+            self._logger.warning("pacemaker.log_unreadable", detail=str(fault))
+            at_ms = None
+        self._started_at_ms = holder.started_at_ms
+        return at_ms is not None and at_ms != self._registered_at_ms
 
     def _value(self) -> bytes:
         """The metrics with the incarnation; a callback that fails costs the metrics, never the heartbeat."""

@@ -3,16 +3,18 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import anyio
 import structlog
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from hopper.config import Settings
 from hopper.errors import (
+    Exists,
     HasChildren,
     HopperError,
     Leaving,
@@ -23,9 +25,10 @@ from hopper.errors import (
     Superseded,
     Unavailable,
 )
-from hopper.instance.lifecycle import Lifecycle
+from hopper.instance.entry import Entry
 from hopper.instance.pacemaker import Loss, Pacemaker
 from hopper.instance.parents import find_parent
+from hopper.instance.remains import Remains
 from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -37,6 +40,8 @@ from hopper.store.instances import InstanceStore, Registration
 
 __all__ = ["InstanceSession"]
 
+T = TypeVar("T")
+
 _ADOPTION_PAUSE_S = 0.5
 _LONGEST_ADOPTION_PAUSE_S = 2.0
 
@@ -46,7 +51,8 @@ class InstanceSession:
 
     `async with InstanceSession(scope="orchestration", name="worker", wish={"name": "web"}) as session:` takes the
     fields of an `InstanceSpec`, or a spec. `metrics` is called for every heartbeat, in the heartbeat's thread. Another
-    registration of the id ends the body with `Superseded`; a record that vanished is registered again, and so is one
+    registration of the id ends the body with `Superseded`. A record that vanished is registered again, and so is one
+    that Redis has gone back to from before this session's (older data were restored), and one
     that others have made `failed` while this session heartbeats (it was away for longer than the TTL, and its restart
     was claimed): as a new incarnation in the state it had, which ends the claim. On exit the instance is `stopped`, and
     deregistered too where it is ephemeral and childless; one that has failed by its own word stays `failed`.
@@ -93,10 +99,11 @@ class InstanceSession:
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
             self._store = InstanceStore(self.settings)
-            stack.push_async_callback(self._store.aclose)
+            stack.push_async_callback(lambda: _undisturbed(self._store.aclose()))
             await self._store.open()
+            self._entry = Entry(self._store)
+            stack.push_async_callback(lambda: _undisturbed(self._leave()))
             await self._register()
-            stack.push_async_callback(self._leave)
             tending = await stack.enter_async_context(_Tending())
             tending.start(self._tend())
             self._exits = stack.pop_all()
@@ -105,7 +112,7 @@ class InstanceSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return await self._exits.__aexit__(kind, error, trace)
+        return await _undisturbed(self._exits.__aexit__(kind, error, trace))
 
     async def record(self) -> Record:
         """The session's own record as it stands in Redis. Raises `NotFound` where it has vanished."""
@@ -178,15 +185,36 @@ class InstanceSession:
         known = await self._store.read(self.id)
         parent_id = self.spec.parent_id or await self._look_for_parent(known)
         try:
-            done = await self._register_under(parent_id, known)
+            await self._register_under(parent_id, known)
         except (NotFound, ScopeRule, Leaving) as error:
             if parent_id is None or parent_id == self.spec.parent_id:
                 raise
             self._logger.info("session.not_adopted", detail=str(error))
-            parent_id = None
-            done = await self._register_under(None, known)
-        kept = known.parent_id if known is not None else None
-        self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
+            await self._register_under(None, known)
+
+    async def _look_for_parent(self, known: Record | None) -> str | None:
+        """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
+        if known is not None and known.parent_id is not None and known.wish == self.spec.wish:
+            return None
+        return await find_parent(self._store, self.spec.scope, self.spec.wish)
+
+    async def _register_under(self, parent_id: str | None, known: Record | None) -> None:
+        def heard(done: Registration) -> None:
+            kept = known.parent_id if known is not None else None
+            self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
+            self._begin(done)
+            self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
+
+        await self._entry.register(
+            replace(self.spec, parent_id=parent_id, state=self._state),
+            takeover=self._takeover_from(known),
+            known=known,
+            actor=f"session:{self.id}",
+            heard=heard,
+        )
+
+    def _begin(self, done: Registration) -> None:
+        """Heartbeat for what has been registered."""
         self.incarnation = done.incarnation
         self.registrations += 1
         self._gave_up = self._state is State.FAILED
@@ -200,6 +228,7 @@ class InstanceSession:
             HeartbeatWriter(self.settings),
             id=self.id,
             incarnation=done.incarnation,
+            registered_at_ms=done.at_ms,
             ttl_ms=int(self.spec.ttl_ms or self.settings.ttl_ms),
             metrics=self._metrics,
             on_loss=lost,
@@ -207,20 +236,14 @@ class InstanceSession:
             silent=not self._heartbeats,
         )
         self._pacemaker.start()
-        self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
 
-    async def _look_for_parent(self, known: Record | None) -> str | None:
-        """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
-        if known is not None and known.parent_id is not None and known.wish == self.spec.wish:
-            return None
-        return await find_parent(self._store, self.spec.scope, self.spec.wish)
-
-    async def _register_under(self, parent_id: str | None, known: Record | None) -> Registration:
-        spec = replace(self.spec, parent_id=parent_id, state=self._state)
-        lifecycle = Lifecycle(self._store)
-        own = known is not None and known.incarnation == self.incarnation
-        takeover = Takeover.IF_DEAD if own and self._takeover is Takeover.NEVER else self._takeover
-        return await lifecycle.register(spec, takeover=takeover, known=known, actor=f"session:{self.id}")
+    def _takeover_from(self, known: Record | None) -> Takeover:
+        """How to take the id over from who has it: from its own incarnation, and an older one, where that is dead."""
+        if known is None or known.incarnation > self.incarnation:
+            return self._takeover
+        if known.incarnation < self.incarnation and (not self._heartbeats or known.check is not None):
+            return Takeover.ALWAYS  # the heartbeat may be of this very program: it does not tell of another
+        return Takeover.IF_DEAD if self._takeover is Takeover.NEVER else self._takeover
 
     async def _tend(self) -> None:
         """Adopt oneself while an orphan; register again when the registration is lost; raise when superseded."""
@@ -244,11 +267,18 @@ class InstanceSession:
             pause_s = _ADOPTION_PAUSE_S
 
     async def _register_again(self, incarnation: int) -> None:
-        """Replace an incarnation of this session, unless that was done meanwhile."""
+        """Replace an incarnation of this session, unless that was done meanwhile.
+
+        Raises `Superseded` where the id belongs to another that lives, and the session is not to take it from that.
+        """
+        remains = Remains(self._store, self.id, newest=incarnation)
         while True:
             try:
                 async with self._turn:
                     return await self._register() if self.incarnation == incarnation else None
+            except Exists as error:
+                if not await remains.may_lapse():
+                    raise Superseded(f"{error}; incarnation {incarnation} ends") from error
             except (Unavailable, NotFound, Leaving) as error:
                 self._logger.warning("session.not_registered", detail=str(error))
             await asyncio.sleep(_ADOPTION_PAUSE_S)
@@ -274,9 +304,11 @@ class InstanceSession:
     async def _leave(self) -> None:
         """`stopped`, and gone where ephemeral and childless; a newer incarnation and an own failure are left alone."""
         await self.stop_beating()
+        if not self.incarnation and not self._entry.open:
+            return
         try:
-            record = await self._store.read(self.id)
-            if record is None or record.incarnation != self.incarnation:
+            record = await self._found()
+            if record is None or not await self._is_own(record):
                 return
             if record.state is State.FAILED and (self._gave_up or not self._returns):
                 return
@@ -297,12 +329,31 @@ class InstanceSession:
         except (HopperError, OSError) as error:
             self._logger.warning("session.not_left", detail=str(error))
 
+    async def _found(self) -> Record | None:
+        try:
+            return await self._store.read(self.id)
+        except Unavailable:  # it may be only that Redis has been another process since this connection was used
+            return await self._store.read(self.id)
+
+    async def _is_own(self, record: Record) -> bool:
+        if record.incarnation != self.incarnation and record.incarnation == await self._entry.answered():
+            self.incarnation = record.incarnation
+        return record.incarnation == self.incarnation
+
 
 def _looking_for_the_global(spec: InstanceSpec) -> InstanceSpec:
     """A Project that names no parent looks for the Global."""
     if spec.scope is Scope.PROJECT and spec.parent_id is None and spec.wish is None:
         return replace(spec, wish=Wish())
     return spec
+
+
+async def _undisturbed(work: Awaitable[T]) -> T:
+    """Do what a cancelled scope of anyio must not cut off, as that of a portal that is left by an interrupt."""
+    done: list[T] = []
+    with anyio.CancelScope(shield=True):
+        done.append(await work)
+    return done[0]
 
 
 class _Tending:

@@ -14,7 +14,7 @@ import structlog
 import tenacity
 
 from hopper.config import Settings
-from hopper.errors import HopperError, Unavailable
+from hopper.errors import HopperError, NotFound, StaleIncarnation, Unavailable
 from hopper.instance.session import InstanceSession
 from hopper.instance.supervision.process_group import ProcessGroup, exit_code
 from hopper.instance.supervision.reaper import Reaper
@@ -74,6 +74,8 @@ class Supervisor:
         self._notify = notify or (lambda _: None)
         self._reaper = reaper
         self._group: ProcessGroup | None = None
+        self._entering: asyncio.Timeout | None = None
+        """The time in which the session is entered: `stop` ends it."""
         self._asked = asyncio.Event()
         self._signal = signal.SIGTERM
         self._logger = structlog.get_logger().bind(namespace=settings.namespace, id=self._session.id)
@@ -82,6 +84,9 @@ class Supervisor:
         """Ask the command to end: its group gets the signal now, and SIGKILL after `stop_timeout_s`. Repeatable."""
         self._signal = number
         self._asked.set()
+        if self._entering is not None:
+            self._entering.reschedule(0)  # do not wait for a Redis that is away
+            self._entering = None
         self._notify("STOPPING=1\nSTATUS=stopping")
         self.forward(number)
 
@@ -104,16 +109,26 @@ class Supervisor:
             detail = _CAUSES[missing]
             self._logger.error("run.not_started", command=self._command[0], code=missing, detail=detail)
             return missing
-        async with self._session as session:
-            turns = Turns(session)
-            code: int | None = None
-            while not self._asked.is_set():
-                code, goes_on = await self._run_once(session, turns)
-                if not goes_on or not await self._start_anew(session, turns):
-                    break
-            if self._asked.is_set():
-                await turns.cancel()
-            return 128 + self._signal if code is None else code
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None) as self._entering:
+                    session = await stack.enter_async_context(self._session)
+            except TimeoutError:
+                return 128 + self._signal
+            finally:
+                self._entering = None
+            return await self._run_until_done(session)
+
+    async def _run_until_done(self, session: InstanceSession) -> int:
+        turns = Turns(session)
+        code: int | None = None
+        while not self._asked.is_set():
+            code, goes_on = await self._run_once(session, turns)
+            if not goes_on or not await self._start_anew(session, turns):
+                break
+        if self._asked.is_set():
+            await turns.cancel()
+        return 128 + self._signal if code is None else code
 
     async def _run_once(self, session: InstanceSession, turns: Turns) -> tuple[int, bool]:
         """Run the command once; answers its exit code, and whether it is to be started again."""
@@ -232,10 +247,13 @@ class Supervisor:
             await asyncio.gather(keeping, return_exceptions=True)
 
     async def _report(self, session: InstanceSession, verb: Verb) -> None:
-        """Tell the registry, however long Redis is away. A refusal is no reason to end the command."""
+        """Tell the registry, however long Redis is away, and until the session has registered again where it must.
+
+        A refusal is no reason to end the command.
+        """
         retrying = tenacity.AsyncRetrying(
             wait=tenacity.wait_exponential(multiplier=0.1, max=1.0),
-            retry=tenacity.retry_if_exception_type(Unavailable),
+            retry=tenacity.retry_if_exception_type((Unavailable, NotFound, StaleIncarnation)),
         )
         try:
             async for attempt in retrying:

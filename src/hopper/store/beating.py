@@ -14,10 +14,11 @@ __all__ = ["HeartbeatWriter", "Holder"]
 
 
 class Holder(NamedTuple):
-    """Who holds an id: the incarnation that its record carries, and whether that is `failed`."""
+    """Who holds an id: the incarnation that its record carries, whether that is `failed`, and when it started."""
 
     incarnation: int
     failed: bool
+    started_at_ms: int | None
 
 
 class HeartbeatWriter:
@@ -35,11 +36,26 @@ class HeartbeatWriter:
     def holder(self, id: str) -> Holder | None:
         """Who holds the id now, None where there is no record. Raises `Unavailable`."""
         with border():
-            value, state = self._client.hmget(self._keys.record(id), ["incarnation", "state"])
+            fields = self._client.hmget(self._keys.record(id), ["incarnation", "state", "started_at_ms"])
+        value, state, started = fields
+        if not value:
+            return None
         try:
-            return Holder(int(value), state == State.FAILED.encode()) if value else None
+            return Holder(int(value), state == State.FAILED.encode(), int(started) if started else None)
         except ValueError:
-            raise StoreFault(f"the incarnation of instance '{id}' is {value!r} in Redis") from None
+            raise StoreFault(f"incarnation and start of instance '{id}' are {value!r}, {started!r} in Redis") from None
+
+    def registered_at_ms(self, id: str, incarnation: int) -> int | None:
+        """When an incarnation of an id registered, as the log has it; None where it does not. Raises `Unavailable`."""
+        with border():
+            entries = self._client.xrange(self._keys.events, f"{incarnation}-0", f"{incarnation}-0")
+        fields = entries[0][1] if entries else {}
+        if fields.get(b"id") != id.encode():
+            return None
+        try:
+            return int(fields[b"at_ms"])
+        except (KeyError, ValueError):
+            raise StoreFault(f"the log's entry {entries[0][0]!r} is not an event") from None
 
     def close(self) -> None:
         """Close the connection."""

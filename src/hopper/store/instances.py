@@ -31,12 +31,17 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What became of a registration. `superseded` tells that the id existed before."""
+    """What became of a registration. `superseded` tells that the id existed before.
+
+    `at_ms` is its time by Redis' clock: a revision is counted again where Redis has lost it, a time is not. It is None
+    for the repeat of a request that an older version answered.
+    """
 
     id: str
     revision: int
     incarnation: int
     superseded: bool
+    at_ms: int | None = None
 
 
 class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
@@ -318,8 +323,9 @@ class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
 
 
 def _registered(spec: InstanceSpec, reply: Sequence[Any]) -> Registration:
-    revision, incarnation, outcome = reply
-    return Registration(str(spec.id), int(revision), int(incarnation), outcome == "superseded")
+    revision, incarnation, outcome, *at_ms = reply
+    superseded = outcome == "superseded"
+    return Registration(str(spec.id), int(revision), int(incarnation), superseded, int(at_ms[0]) if at_ms else None)
 
 
 def _refusal(id: str, record: Record | None, if_revision: int | None) -> HopperError | None:

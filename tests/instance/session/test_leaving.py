@@ -11,7 +11,10 @@ from hopper import InstanceSession, Settings, State, Superseded
 from hopper.errors import StaleIncarnation
 from hopper.instance.pacemaker import Pacemaker
 from hopper.model.state import Verb
+from hopper.store.instances import InstanceStore
 from instance.session.onlookers import TTL_MS, add, beating, read
+from specs import known
+from waiting import wait_until
 
 
 async def leave(settings: Settings, **fields: Any) -> InstanceSession:
@@ -100,6 +103,19 @@ async def test_leaving_without_redis_is_said_and_does_not_raise(private_server, 
         async with InstanceSession(scope="project", id="p", settings=settings):
             await asyncio.to_thread(private_server.kill)
     assert "session.not_left" in {entry["event"] for entry in logs}
+
+
+async def test_one_that_has_not_asked_redis_for_anything_since_it_was_started_again_leaves_in_order(
+    private_server, new_settings
+):
+    settings = new_settings(redis_url=private_server.url, ttl_ms=TTL_MS)
+    async with InstanceSession(scope="global", id="p", settings=settings) as session:
+        await asyncio.to_thread(private_server.kill)
+        await asyncio.to_thread(private_server.restart)
+        beats = session._pacemaker.beats
+        await wait_until(lambda: session._pacemaker.beats > beats)
+    async with contextlib.aclosing(InstanceStore(settings)) as store:
+        assert (await known(store, "p")).state is State.STOPPED
 
 
 async def test_an_ephemeral_one_that_others_made_failed_is_gone_all_the_same(store, settings, monkeypatch):

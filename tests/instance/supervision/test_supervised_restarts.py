@@ -30,6 +30,7 @@ from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore
+from instance.answers import SlowAnswers
 from instance.failures import stands
 from instance.lapses import Story
 from servers import RedisServer
@@ -258,6 +259,18 @@ async def test_a_stop_while_it_waits_to_be_restarted_ends_it_and_gives_the_resta
     assert (await known(store, "x")).state is State.FAILED
 
 
+async def test_a_stop_while_it_registers_for_a_restart_leaves_what_was_registered(run, store, story, monkeypatch):
+    slow = SlowAnswers(monkeypatch, first=2)
+    running = run("exit 3", RestartPolicy("on-failure", initial_delay_s=0.05))
+    await asyncio.wait_for(slow.taken.wait(), 10)
+    running.supervisor.stop()
+    slow.later()
+    assert await running.code() == 3
+    record = await known(store, "x")
+    assert (record.state, record.down_at_ms) == (State.STOPPED, None)
+    assert await told(story) == ["registered", *ROUND, "stopping/exit", "stopped/exit"]
+
+
 async def test_a_stop_while_a_claimed_one_is_ended_gives_the_restart_up(run, store):
     running = run(f"trap '' TERM; {FOREVER}", stop_timeout_s=2.0)
     record = await wait_until(until(store, State.RUNNING))
@@ -390,3 +403,34 @@ async def test_what_fails_while_redis_is_away_is_restarted_when_it_is_back(
     await store.aclose()
     running.supervisor.stop()
     await running.code()
+
+
+async def test_what_fails_before_redis_comes_back_with_older_data_is_started_again(
+    run, new_settings: Callable[..., Settings], tmp_path: Path
+):
+    with RedisServer(tmp_path / "server") as server:
+        settings = new_settings(redis_url=server.url)
+        async with opened(settings) as store:
+            await store.register(InstanceSpec(scope=Scope.PROJECT, id="x", state=State.STOPPED))
+            with server.connect() as direct:
+                direct.save()
+            running = run("while [ ! -e $0/end ]; do sleep 0.02; done; rm $0/end; exit 3", settings=settings)
+            first = await wait_until(until(store, State.RUNNING))
+        await asyncio.to_thread(server.kill)
+        with capture_logs() as logs:
+            (tmp_path / "end").touch()
+            await wait_until(lambda: any(entry["event"] == "run.restart_waits" for entry in logs))
+        await asyncio.to_thread(server.restart)
+        async with opened(settings) as store:
+            record = await wait_until(until(store, State.RUNNING), 20)
+            assert record.incarnation <= first.incarnation
+        running.supervisor.stop()
+        await running.code()
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[InstanceStore]:
+    """A store of its own, for a server that comes and goes."""
+    async with contextlib.aclosing(InstanceStore(settings)) as store:
+        await store.open()
+        yield store

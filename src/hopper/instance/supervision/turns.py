@@ -75,8 +75,10 @@ class Turns:
                 return await self._claim(evidence)
             except NotFound:
                 return True  # its record has vanished with all that Redis knew: it comes back
-            except StaleIncarnation as error:
-                raise self._superseded() from error
+            except Superseded:
+                raise
+            except StaleIncarnation as error:  # since the claim looked at it: the next look tells what it is now
+                self._logger.info("run.restart_waits", detail=str(error))
             except (Unavailable, IllegalTransition) as error:
                 if str(error) != waiting:
                     waiting = str(error)
@@ -90,10 +92,14 @@ class Turns:
         session = self._session
         await session.stop_beating()
         record = await session.record()
+        if record.incarnation > session.incarnation:
+            raise self._superseded()
+        if record.incarnation < session.incarnation:
+            return True  # Redis has lost this one and holds what was before it: it comes back
         self._policy = record.restart
-        if record.incarnation == session.incarnation and record.state in (State.STOPPING, State.STOPPED):
+        if record.state in (State.STOPPING, State.STOPPED):
             return False
-        if record.monitored or record.incarnation != session.incarnation:
+        if record.monitored:
             await session.fail(reason=Reason.EXIT, evidence=evidence)
         claimed = await self._restarts.claim(
             session.id, incarnation=session.incarnation, reason=Reason.EXIT, actor=f"session:{session.id}"
@@ -173,7 +179,7 @@ class Turns:
         record, ledger, incarnation = standing.record, standing.ledger, self._session.incarnation
         if record is None:
             return True
-        if record.incarnation != incarnation:
+        if record.incarnation > incarnation:
             raise self._superseded()
         if ledger.stands(incarnation):
             return None if ledger.outcome in _TO_COME else False
