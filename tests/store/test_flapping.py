@@ -1,6 +1,5 @@
 """Flap history: recoveries from down are noted, and one too many of them makes an instance flapping."""
 
-
 import orjson
 import pytest
 

@@ -5,15 +5,14 @@ else's alert: not where one above it is down too, nor where its group is or was 
 of a restart, by which it is `failed`, does not end its death: that is over when it lives again or is gone.
 """
 
-import heapq
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
+from hopper.instance.deaths import Death, Deaths
+from hopper.instance.releases import Releases, count_in
 from hopper.instance.replica import Replica
 from hopper.model.alert import Alert, AlertKind, AlertStatus, describe
-from hopper.model.event import Event, EventType, Reason
+from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -30,22 +29,6 @@ _LOST = frozenset({Health.DOWN, Health.SUSPECT})
 _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
 """What becomes of one that is down and has a restart policy: it is `failed` from then on."""
 
-_REMEMBERED_MS = 3_600_000
-"""How long a release is remembered, at least: those that lapsed before it are judged right after it."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Down:
-    """An instance that was judged down, and when to look whether that is to be told; never, where `due_s` is None."""
-
-    incarnation: int
-    revision: int
-    origin: int
-    at_ms: int
-    reason: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    due_s: float | None = None
-
 
 class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
@@ -57,27 +40,24 @@ class Alarms:
         self.told: dict[str, int] = dict(told or {})
         self._settle_s = settle_s
         self._guards = set(guards)
-        self._released: dict[str, int] = {}
-        self._at_ms = 0
-        self._downs: dict[str, _Down] = {}
-        self._due: list[tuple[float, int, str, _Down]] = []
-        self._order = count()
+        self._releases = Releases()
+        self._deaths = Deaths()
 
     @property
     def next_due_s(self) -> float | None:
         """When `due` next has something to look at."""
-        return self._due[0][0] if self._due else None
+        return self._deaths.next_due_s
 
     @property
     def oldest_origin(self) -> int | None:
         """The revision of the oldest event about which nothing is decided yet."""
-        return min((down.origin for due_s, _, _, down in self._due if down.due_s == due_s), default=None)
+        return self._deaths.oldest_origin
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts that an event leads to at once. The replica may be newer than the event."""
-        self._heed_clock(event.at_ms)
+        self._releases.heed_clock(event.at_ms)
         match event.type:
             case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
                 return self._hold(event)
@@ -105,12 +85,6 @@ class Alarms:
             alerts.append(_alert(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
         return alerts
 
-    def _heed_clock(self, at_ms: int) -> None:
-        """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
-        if at_ms < self._at_ms:
-            self._released = {group: ms for group, ms in self._released.items() if ms <= at_ms}
-        self._at_ms = at_ms
-
     def _hold(self, event: Event) -> list[Alert]:
         if event.evidence.get("reason", event.reason) == _LEADERSHIP:
             return []
@@ -123,9 +97,8 @@ class Alarms:
             self._guards.add(group)
             return [_alert(AlertKind.GUARD, AlertStatus.FIRING, event, None)]
         self._guards.discard(group)
-        self._released = {group: ms for group, ms in self._released.items() if event.at_ms - ms < _REMEMBERED_MS}
-        self._released[group] = event.at_ms
-        left = sum(_count_in(group, health, replica) for health in _LOST)
+        self._releases.put(group, event.at_ms)
+        left = sum(count_in(group, health, replica) for health in _LOST)
         evidence = {"left_down": left} if left else {}
         return [_alert(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=evidence)]
 
@@ -139,7 +112,7 @@ class Alarms:
 
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
-        self._downs.pop(record.id, None)
+        self._deaths.forget(record.id)
         if gone or event.previous.get("health") == Health.DOWN or event.previous.get("state") == State.FAILED:
             for below in self._dead_below(record, replica):
                 self._look_again(below, event.revision, now_s)
@@ -154,10 +127,7 @@ class Alarms:
         """Whether it is down, or was until a restart was claimed: one that fails by itself is forgotten as it does."""
         if record.state is not State.FAILED:
             return record.health is Health.DOWN
-        down = self._downs.get(record.id)
-        return f"{AlertKind.DOWN}:{record.id}" in self.told or (
-            down is not None and down.incarnation == record.incarnation
-        )
+        return f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None
 
     def _dead_below(self, record: Record, replica: Replica) -> list[Record]:
         """Those below an instance that are dead. Looks only at what is down or failed, since all may be far more."""
@@ -173,7 +143,7 @@ class Alarms:
 
     def _judged(self, record: Record, event: Event, now_s: float) -> None:
         """Look at an instance that has gone down once it is certain whether others have too."""
-        down = _Down(
+        death = Death(
             incarnation=record.incarnation,
             revision=event.revision,
             origin=event.revision,
@@ -181,88 +151,79 @@ class Alarms:
             reason=event.reason,
             evidence=event.evidence,
         )
-        self._downs[record.id] = down
-        self._wait(record.id, down, now_s + self._settle_s)
+        self._deaths.put(record.id, death)
+        self._deaths.wait(record.id, death, now_s + self._settle_s)
 
     def _claimed(self, record: Record, event: Event) -> None:
         """It died, and its restart is claimed or will not be: what waits to be told of it says so."""
-        down = self._downs.get(record.id)
-        if down is not None and down.incarnation == record.incarnation:
-            down.evidence = {**down.evidence, "restart": _CLAIMS[event.type]}
+        death = self._deaths.get(record)
+        if death is not None:
+            death.evidence = {**death.evidence, "restart": _CLAIMS[event.type]}
 
     def _look_again(self, record: Record, origin: int, now_s: float) -> None:
         """Look at an instance that was down before, since what kept it from being told is over."""
-        down = self._downs.get(record.id)
-        if down is None or down.incarnation != record.incarnation:
-            down = self._downs[record.id] = _Down(
+        death = self._deaths.get(record)
+        if death is None:
+            death = Death(
                 incarnation=record.incarnation,
                 revision=record.revision,
                 origin=origin,
                 at_ms=record.down_at_ms or record.updated_at_ms,
                 reason="",
             )
-        elif down.due_s is not None:
+            self._deaths.put(record.id, death)
+        elif death.due_s is not None:
             return
-        down.origin = origin
-        self._wait(record.id, down, now_s + self._settle_s)
-
-    def _wait(self, id: str, down: _Down, due_s: float) -> None:
-        down.due_s = due_s
-        heapq.heappush(self._due, (due_s, next(self._order), id, down))
+        death.origin = origin
+        self._deaths.wait(record.id, death, now_s + self._settle_s)
 
     def due(self, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts whose time has come, those above before those below them. The replica must be up to date."""
-        ripe: list[tuple[int, int, Record, _Down]] = []
-        while self._due and self._due[0][0] <= now_s:
-            due_s, order, id, down = heapq.heappop(self._due)
-            if self._downs.get(id) is not down or down.due_s != due_s:
-                continue
+        ripe: list[tuple[int, int, Record, Death]] = []
+        for order, id, death in self._deaths.pop_due(now_s):
             record = replica.records.get(id)
-            if record is None or not self._is_dead(record) or record.incarnation != down.incarnation:
-                del self._downs[id]
+            if record is None or not self._is_dead(record) or record.incarnation != death.incarnation:
+                self._deaths.forget(id)
                 continue
-            ripe.append((_RANK[record.scope], order, record, down))
-        alerts = (self._look_at(record, down, replica) for _, _, record, down in sorted(ripe, key=lambda one: one[:2]))
+            ripe.append((_RANK[record.scope], order, record, death))
+        alerts = (
+            self._look_at(record, death, replica) for _, _, record, death in sorted(ripe, key=lambda one: one[:2])
+        )
         return [alert for alert in alerts if alert is not None]
 
-    def _look_at(self, record: Record, down: _Down, replica: Replica) -> Alert | None:
-        down.due_s = None
+    def _look_at(self, record: Record, death: Death, replica: Replica) -> Alert | None:
+        death.due_s = None
         key = f"{AlertKind.DOWN}:{record.id}"
-        if key in self.told or record.maintenance is not None or self._is_guarded(record, down):
+        if key in self.told or record.maintenance is not None:
+            return None
+        if self._releases.spare(record, death, self._guards):
             return None
         for above in replica.ancestors(record.id):
             if above.health not in _LOST and not self._is_dead(above):
                 continue
             if f"{AlertKind.DOWN}:{above.id}" in self.told:
                 return None
-            waits = self._downs.get(above.id)
-            if waits is not None and waits.due_s is not None:
-                self._wait(record.id, down, waits.due_s)
+            due_s = self._deaths.waits(above.id)
+            if due_s is not None:
+                self._deaths.wait(record.id, death, due_s)
                 return None
-        self.told[key] = down.revision
+        self.told[key] = death.revision
         below = len(self._dead_below(record, replica))
-        evidence = dict(down.evidence) | ({"descendants_down": below} if below else {})
+        evidence = dict(death.evidence) | ({"descendants_down": below} if below else {})
         return Alert(
             kind=AlertKind.DOWN,
             status=AlertStatus.FIRING,
             id=record.id,
             record=record,
-            reason=down.reason,
+            reason=death.reason,
             evidence=evidence,
-            at_ms=down.at_ms,
-            revision=down.revision,
-            origin=down.origin,
+            at_ms=death.at_ms,
+            revision=death.revision,
+            origin=death.origin,
             text=describe(
-                AlertKind.DOWN, AlertStatus.FIRING, id=record.id, record=record, evidence=evidence, at_ms=down.at_ms
+                AlertKind.DOWN, AlertStatus.FIRING, id=record.id, record=record, evidence=evidence, at_ms=death.at_ms
             ),
         )
-
-    def _is_guarded(self, record: Record, down: _Down) -> bool:
-        """Whether a guard's alert tells of it: one stands, or stood when its heartbeat lapsed."""
-        if down.reason == Reason.GUARD or any(_is_in(group, record) for group in self._guards):
-            return True
-        lapsed_ms = down.evidence.get("deadline_ms", down.at_ms)
-        return any(_is_in(group, record) and lapsed_ms < at_ms for group, at_ms in self._released.items())
 
     def reconcile(self, replica: Replica, now_ms: int) -> list[Alert]:
         """The ends of what was told and is over, where the events that ended it will never come."""
@@ -291,23 +252,6 @@ class Alarms:
                     )
                 )
         return alerts
-
-
-def _is_in(group: str, record: Record) -> bool:
-    """Whether an instance belongs to a guarded group: `project:ID`, `orphans` or `global`, which is all the others."""
-    if group.startswith("project:"):
-        return record.parent_id == group.removeprefix("project:") and record.scope is Scope.ORCHESTRATION
-    return record.is_orphan == (group == "orphans")
-
-
-def _count_in(group: str, health: Health, replica: Replica) -> int:
-    """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
-    if group.startswith("project:"):
-        wanted = frozenset({health})
-        project = group.removeprefix("project:")
-        return len(replica.select(Selector(health=wanted, parent=project, scope=frozenset({Scope.ORCHESTRATION}))))
-    orphans = len(replica.select(Selector(health=frozenset({health}), orphan=True)))
-    return orphans if group == "orphans" else replica.count("health", health) - orphans
 
 
 def _alert(
