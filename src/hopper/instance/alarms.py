@@ -6,12 +6,12 @@ of a restart, by which it is `failed`, does not end its death: that is over when
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
+from hopper.instance.conditions import LOST, is_failing, is_routine, is_so, over, standing, still_failed
 from hopper.instance.deaths import Death, Deaths
-from hopper.instance.releases import Releases, count_in
+from hopper.instance.releases import Releases, left_down
 from hopper.instance.replica import Replica
-from hopper.model.alert import Alert, AlertKind, AlertStatus, describe
+from hopper.model.alert import Alert, AlertKind, AlertStatus, KnownDeath
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
@@ -21,11 +21,7 @@ from hopper.model.state import State
 
 __all__ = ["Alarms"]
 
-_LEADERSHIP = "leadership"
-"""The reason of the hold with which every leader begins: routine, told to nobody."""
-
 _RANK = {Scope.GLOBAL: 0, Scope.PROJECT: 1, Scope.ORCHESTRATION: 2}
-_LOST = frozenset({Health.DOWN, Health.SUSPECT})
 _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
 """What becomes of one that is down and has a restart policy: it is `failed` from then on."""
 
@@ -33,15 +29,24 @@ _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "e
 class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
 
-    `told` is what was told before and is not over, by the keys of the alerts; `guards` are the groups now guarded.
+    `told` is what was told before and is not over, by the keys of the alerts, and `deaths` are those that were known
+    and not told; `guards` are the groups now guarded. Where events may be missing, `reconcile` says what they would
+    have led to and is still so.
     """
 
-    def __init__(self, *, settle_s: float, told: Mapping[str, int] | None = None, guards: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        settle_s: float,
+        told: Mapping[str, int] | None = None,
+        deaths: Mapping[str, KnownDeath] | None = None,
+        guards: Collection[str] = (),
+    ) -> None:
         self.told: dict[str, int] = dict(told or {})
         self._settle_s = settle_s
         self._guards = set(guards)
         self._releases = Releases()
-        self._deaths = Deaths()
+        self._deaths = Deaths(deaths or {})
 
     @property
     def next_due_s(self) -> float | None:
@@ -52,6 +57,11 @@ class Alarms:
     def oldest_origin(self) -> int | None:
         """The revision of the oldest event about which nothing is decided yet."""
         return self._deaths.oldest_origin
+
+    @property
+    def deaths(self) -> dict[str, KnownDeath]:
+        """Who is known to be down, told or not, by id."""
+        return self._deaths.all()
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -69,7 +79,7 @@ class Alarms:
         alerts: list[Alert] = []
         gone = event.type is EventType.DEREGISTERED
         ended = event.type is EventType.STATE_CHANGED or not self._is_dead(record)
-        if gone or (record.health not in _LOST and ended):
+        if gone or (record.health not in LOST and ended):
             alerts += self._over(event, record, replica, now_s, gone=gone)
         elif event.type in _CLAIMS and event.previous.get("health") == Health.DOWN:
             self._claimed(record, event)
@@ -77,38 +87,62 @@ class Alarms:
             self._judged(record, event, now_s)
         elif record.health is not Health.SUSPECT and "maintenance" in event.previous:
             self._look_again(record, event.revision, now_s)
-        if gone or not record.flapping:
-            self.told.pop(f"{AlertKind.FAILED}:{record.id}", None)
+        failed = f"{AlertKind.FAILED}:{record.id}"
+        if (gone or not is_failing(record)) and self.told.get(failed, event.revision) < event.revision:
+            del self.told[failed]
         if event.type is EventType.STATE_CHANGED and record.state is State.FAILED:
-            alerts += self._failed(event, record)
+            alerts += self._failed(Alert.of_event(AlertKind.FAILED, AlertStatus.FIRING, event, record))
+        elif "maintenance" in event.previous:
+            alerts += self._still_failed(record, event.revision)
         if event.type is EventType.RESTART_EXHAUSTED and record.maintenance is None:
-            alerts.append(_alert(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
+            if record.state is State.FAILED and not self._is_dead(record):
+                self.told.setdefault(failed, event.revision)
+            alerts.append(Alert.of_event(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
         return alerts
 
     def _hold(self, event: Event) -> list[Alert]:
-        if event.evidence.get("reason", event.reason) == _LEADERSHIP:
+        if is_routine(event.evidence, event.reason):
             return []
-        status = AlertStatus.FIRING if event.type is EventType.HOLD_STARTED else AlertStatus.RESOLVED
-        return [_alert(AlertKind.HOLD, status, event, None)]
+        if event.type is EventType.HOLD_STARTED:
+            return self._begun(Alert.of_event(AlertKind.HOLD, AlertStatus.FIRING, event, None))
+        return self._ended(Alert.of_event(AlertKind.HOLD, AlertStatus.RESOLVED, event, None))
 
     def _guard(self, event: Event, replica: Replica) -> list[Alert]:
         group = str(event.evidence.get("group", ""))
         if event.type is EventType.GUARD_RAISED:
             self._guards.add(group)
-            return [_alert(AlertKind.GUARD, AlertStatus.FIRING, event, None)]
+            return self._begun(Alert.of_event(AlertKind.GUARD, AlertStatus.FIRING, event, None))
         self._guards.discard(group)
         self._releases.put(group, event.at_ms)
-        left = sum(count_in(group, health, replica) for health in _LOST)
-        evidence = {"left_down": left} if left else {}
-        return [_alert(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=evidence)]
+        more = left_down(group, replica)
+        return self._ended(Alert.of_event(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=more))
 
-    def _failed(self, event: Event, record: Record) -> list[Alert]:
-        key = f"{AlertKind.FAILED}:{record.id}"
-        if record.maintenance is not None or self.told.get(key, event.revision) != event.revision:
+    def _begun(self, alert: Alert) -> list[Alert]:
+        """A guard or a hold begins: it is told, unless the leader before did."""
+        if self.told.get(alert.key, -1) >= alert.revision:
             return []
-        if record.flapping:
-            self.told[key] = event.revision
-        return [_alert(AlertKind.FAILED, AlertStatus.FIRING, event, record)]
+        self.told[alert.key] = alert.revision
+        return [alert]
+
+    def _ended(self, alert: Alert) -> list[Alert]:
+        """A guard or a hold is over, also one whose begin was not told; unless another was told since."""
+        if self.told.get(alert.key, -1) > alert.revision:
+            return []
+        self.told.pop(alert.key, None)
+        return [alert]
+
+    def _failed(self, alert: Alert) -> list[Alert]:
+        """It has failed: that is told once until it is over, and of one that flaps once until it is calm."""
+        if alert.record is None or alert.record.maintenance is not None or alert.key in self.told:
+            return []
+        self.told[alert.key] = alert.revision
+        return [alert]
+
+    def _still_failed(self, record: Record, origin: int) -> list[Alert]:
+        """It came to be failed when that could not be told, and still is."""
+        if record.state is not State.FAILED or record.stopped_at_ms is None or self._is_dead(record):
+            return []
+        return self._failed(still_failed(record, record.stopped_at_ms, origin))
 
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
@@ -121,7 +155,7 @@ class Alarms:
             return []
         del self.told[key]
         why = "it was deregistered" if gone else f"it is {record.state} and {record.health}"
-        return [_alert(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
+        return [Alert.of_event(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
 
     def _is_dead(self, record: Record) -> bool:
         """Whether it is down, or was until a restart was claimed: one that fails by itself is forgotten as it does."""
@@ -129,15 +163,19 @@ class Alarms:
             return record.health is Health.DOWN
         return f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None
 
-    def _dead_below(self, record: Record, replica: Replica) -> list[Record]:
-        """Those below an instance that are dead. Looks only at what is down or failed, since all may be far more."""
-        parent = None if record.scope is Scope.GLOBAL else record.id
+    def _dead(self, replica: Replica, parent: str | None = None) -> list[Record]:
+        """Those that are dead, all or the children of one. Looks only at what is down or failed, since all may be far
+        more.
+        """
         found = replica.select(Selector(health=frozenset({Health.DOWN}), parent=parent))
         failed = replica.select(Selector(state=frozenset({State.FAILED}), parent=parent))
-        found += [one for one in failed if self._is_dead(one)]
-        if parent is not None:
-            return found
-        return [one for one in found if any(above.id == record.id for above in replica.ancestors(one.id))]
+        return found + [one for one in failed if self._is_dead(one)]
+
+    def _dead_below(self, record: Record, replica: Replica) -> list[Record]:
+        if record.scope is not Scope.GLOBAL:
+            return self._dead(replica, record.id)
+        dead = self._dead(replica)
+        return [one for one in dead if any(above.id == record.id for above in replica.ancestors(one.id))]
 
     # -- what waits ------------------------------------------------------------------------------------------------
 
@@ -162,23 +200,16 @@ class Alarms:
 
     def _look_again(self, record: Record, origin: int, now_s: float) -> None:
         """Look at an instance that was down before, since what kept it from being told is over."""
-        death = self._deaths.get(record)
-        if death is None:
-            death = Death(
-                incarnation=record.incarnation,
-                revision=record.revision,
-                origin=origin,
-                at_ms=record.down_at_ms or record.updated_at_ms,
-                reason="",
-            )
-            self._deaths.put(record.id, death)
-        elif death.due_s is not None:
-            return
-        death.origin = origin
-        self._deaths.wait(record.id, death, now_s + self._settle_s)
+        death = self._deaths.of(record, origin)
+        if death.due_s is None and not death.spared:
+            death.origin = origin
+            self._deaths.wait(record.id, death, now_s + self._settle_s)
 
     def due(self, replica: Replica, now_s: float) -> list[Alert]:
-        """The alerts whose time has come, those above before those below them. The replica must be up to date."""
+        """The alerts whose time has come, those above before those below them; of very many only the first.
+
+        The replica must be up to date.
+        """
         ripe: list[tuple[int, int, Record, Death]] = []
         for order, id, death in self._deaths.pop_due(now_s):
             record = replica.records.get(id)
@@ -194,12 +225,13 @@ class Alarms:
     def _look_at(self, record: Record, death: Death, replica: Replica) -> Alert | None:
         death.due_s = None
         key = f"{AlertKind.DOWN}:{record.id}"
-        if key in self.told or record.maintenance is not None:
+        if key in self.told or death.spared or record.maintenance is not None:
             return None
-        if self._releases.spare(record, death, self._guards):
+        death.spared = self._releases.spare(record, death, self._guards)
+        if death.spared:
             return None
         for above in replica.ancestors(record.id):
-            if above.health not in _LOST and not self._is_dead(above):
+            if above.health not in LOST and not self._is_dead(above):
                 continue
             if f"{AlertKind.DOWN}:{above.id}" in self.told:
                 return None
@@ -210,9 +242,9 @@ class Alarms:
         self.told[key] = death.revision
         below = len(self._dead_below(record, replica))
         evidence = dict(death.evidence) | ({"descendants_down": below} if below else {})
-        return Alert(
-            kind=AlertKind.DOWN,
-            status=AlertStatus.FIRING,
+        return Alert.make(
+            AlertKind.DOWN,
+            AlertStatus.FIRING,
             id=record.id,
             record=record,
             reason=death.reason,
@@ -220,63 +252,38 @@ class Alarms:
             at_ms=death.at_ms,
             revision=death.revision,
             origin=death.origin,
-            text=describe(
-                AlertKind.DOWN, AlertStatus.FIRING, id=record.id, record=record, evidence=evidence, at_ms=death.at_ms
-            ),
         )
 
-    def reconcile(self, replica: Replica, now_ms: int) -> list[Alert]:
-        """The ends of what was told and is over, where the events that ended it will never come."""
+    # -- what no event tells ---------------------------------------------------------------------------------------
+
+    def reconcile(self, replica: Replica, now_s: float, now_ms: int) -> list[Alert]:
+        """What is over of what was told, and what is so and was not told; deaths that were not known wait.
+
+        For a new leader, and where the log cannot tell what has happened. The replica must be up to date, and every
+        event up to it be taken. Idempotent.
+        """
         alerts: list[Alert] = []
         for key, revision in list(self.told.items()):
-            kind, _, id = key.partition(":")
-            record = replica.records.get(id)
-            dead = record is not None and (record.health in _LOST or record.state is State.FAILED)
-            if dead and kind == AlertKind.DOWN:
-                continue
-            del self.told[key]
-            if kind == AlertKind.DOWN:
-                why = f"it is {record.state} and {record.health}" if record else "it was deregistered"
-                text = describe(AlertKind.DOWN, AlertStatus.RESOLVED, id=id, record=record, reason=why)
-                alerts.append(
-                    Alert(
-                        kind=AlertKind.DOWN,
-                        status=AlertStatus.RESOLVED,
-                        id=id,
-                        record=record,
-                        reason="resync",
-                        at_ms=record.updated_at_ms if record else now_ms,
-                        revision=record.revision if record else revision,
-                        origin=replica.revision,
-                        text=text,
-                    )
-                )
-        return alerts
+            if not is_so(key, replica):
+                del self.told[key]
+                alerts += over(key, revision, replica, now_ms)
+        return alerts + self._found(replica, now_s, now_ms)
 
+    def accept(self, replica: Replica) -> None:
+        """What is so by now is not to be told: alerts begin here. One in maintenance is, when that ends."""
+        self._found(replica, 0.0, 0)
+        for record in self._dead(replica):
+            death = self._deaths.of(record, replica.revision)
+            death.spared, death.due_s = record.maintenance is None, None
 
-def _alert(
-    kind: AlertKind,
-    status: AlertStatus,
-    event: Event,
-    record: Record | None,
-    *,
-    why: str = "",
-    more: Mapping[str, Any] | None = None,
-) -> Alert:
-    """The alert that an event leads to at once. `why` says in words what its reason says in one."""
-    evidence = {**event.evidence, **(more or {})}
-    id = record.id if record else None
-    return Alert(
-        kind=kind,
-        status=status,
-        id=id,
-        record=record,
-        reason=event.reason or (str(event.type) if why else ""),
-        evidence=evidence,
-        at_ms=event.at_ms,
-        revision=event.revision,
-        origin=event.revision,
-        text=describe(
-            kind, status, id=id, record=record, reason=why or event.reason, evidence=evidence, at_ms=event.at_ms
-        ),
-    )
+    def _found(self, replica: Replica, now_s: float, now_ms: int) -> list[Alert]:
+        told = [alert for alert in standing(replica, now_ms) if alert.key not in self.told]
+        self.told.update((alert.key, alert.revision) for alert in told)
+        for record in replica.select(Selector(state=frozenset({State.FAILED}))):
+            told += self._still_failed(record, replica.revision)
+        dead = self._dead(replica)
+        for record in dead:
+            if f"{AlertKind.DOWN}:{record.id}" not in self.told:
+                self._look_again(record, replica.revision, now_s)
+        self._deaths.keep({record.id for record in dead})
+        return told

@@ -1,4 +1,8 @@
-"""Alerts: the leading monitor tells an operator's webhook of deaths, guards and holds, from the log."""
+"""Alerts: the leading monitor tells an operator's webhook of deaths, guards and holds, from the log.
+
+What the log does not tell, the view does: when this monitor begins to lead, and where events may be missing, what is so
+is compared with what is told, once the log has been read as far as it goes.
+"""
 
 import asyncio
 import contextlib
@@ -23,6 +27,9 @@ _LOOK_S = 0.5
 _GATHER_S = 0.01
 _SAVE_S = 1.0
 """Seconds between two notes of a position that has moved without an alert."""
+
+_SAVE_EACH_S = 1e-4
+"""Seconds more for each thing that is noted in it, after an alert too: of very many the note is long."""
 
 _PAUSE_S = 1.0
 
@@ -49,12 +56,20 @@ class Alerts(Duty):
             self._outbox = Outbox(settings, settings.alert_webhook, on_done=self._done)
         self._alarms = Alarms(settle_s=settings.guard_settle_s)
         self._anew = True
+        self._unsure = False
+        """Whether what is so is to be compared with what is told."""
+        self._first = False
+        """Whether nothing was ever told, nor was to be: alerts begin."""
         self._epoch = ""
         self._revision = 0
+        self._floor = 0
+        """Up to this revision the log is not to be read again: it cannot tell, or was not to be told."""
         self._sent: dict[str, int] = {}
         """What has reached the receiver and is not over: what a new leader takes for told."""
         self._noted: AlertPosition | None = None
         self._noted_s = 0.0
+        self._news = False
+        """Whether something was sent or found that is to be noted at once."""
         self._wake = asyncio.Event()
 
     def begin(self) -> None:
@@ -108,14 +123,17 @@ class Alerts(Duty):
             last = min(self._view.revision, self._revision + _BATCH)
             events = await self._log.between(self._revision + 1, last)
             if not events or events[0].revision != self._revision + 1:
-                self._skip(outbox, "the log no longer reaches back to where the alerts were")
+                self._skip("the log no longer reaches back to where the alerts were")
                 break
             for event in events:
                 self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
                 self._revision = event.revision
                 await asyncio.sleep(0)
-        if self._view.complete:
-            self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
+        if not self._view.complete or self._revision != self._view.revision:
+            return
+        if self._unsure:
+            self._compare(outbox)
+        self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
         await self._note(outbox)
 
     # -- where to begin --------------------------------------------------------------------------------------------
@@ -127,20 +145,24 @@ class Alerts(Duty):
         position, why = await self._position()
         self._sent = dict(position.told) if position is not None else {}
         self._alarms = Alarms(
-            settle_s=self._settings.guard_settle_s, told=self._sent, guards=await self._guards_in_force()
+            settle_s=self._settings.guard_settle_s,
+            told=self._sent,
+            deaths=position.deaths if position is not None else {},
+            guards=await self._guards_in_force(),
         )
         self._noted, self._epoch = None, epoch
-        self._revision = position.revision if position is not None else 0
+        self._first = position is None and not why
+        self._revision = self._floor = position.revision if position is not None else 0
         if position is not None and position.epoch == epoch:
             self._logger.info("alerts.continued", revision=self._revision, told=len(self._sent))
         elif position is not None:
-            self._skip(outbox, "Redis may have lost revisions: the epoch has changed")
+            self._skip("Redis may have lost revisions: the epoch has changed")
         elif why:
-            self._skip(outbox, why)
+            self._skip(why)
         else:
-            self._revision = self._view.revision
+            self._revision = self._floor = self._view.revision
             self._logger.info("alerts.begun", revision=self._revision)
-        self._anew = False
+        self._anew, self._unsure = False, True
 
     async def _position(self) -> tuple[AlertPosition | None, str]:
         """The position in Redis, None where there is none; and what is wrong with it where it cannot be read."""
@@ -149,11 +171,21 @@ class Alerts(Duty):
         except StoreFault as fault:
             return None, str(fault)
 
-    def _skip(self, outbox: Outbox, why: str) -> None:
-        """Begin at now: what happened since is not told, but for the end of what was."""
+    def _skip(self, why: str) -> None:
+        """Begin at now: of what happened since, that alone is told which is so still, and the end of what was."""
         self._logger.error("alerts.skipped", after=self._revision, revision=self._view.revision, detail=why)
-        self._revision = self._view.revision
-        self._put(outbox, self._alarms.reconcile(self._view.replica, int(time.time() * 1000)))
+        self._revision = self._floor = self._view.revision
+        self._unsure = True
+
+    def _compare(self, outbox: Outbox) -> None:
+        """Tell what the log did not. The view and the alarms are at the same revision."""
+        replica, self._unsure, self._news = self._view.replica, False, True
+        if self._first:
+            self._first = False
+            self._alarms.accept(replica)
+            self._sent = dict(self._alarms.told)
+        else:
+            self._put(outbox, self._alarms.reconcile(replica, time.monotonic(), int(time.time() * 1000)))
 
     async def _guards_in_force(self) -> list[str]:
         _, holds = await self._store.surveillance()
@@ -169,23 +201,28 @@ class Alerts(Duty):
         """An alert was sent, or dropped: a new leader need not come to it again."""
         if alert.status is AlertStatus.RESOLVED:
             self._sent.pop(alert.key, None)
-        elif alert.kind is AlertKind.DOWN or alert.key in self._alarms.told:
+        else:
             self._sent[alert.key] = alert.revision
-        self._noted_s = 0.0
+        self._news = True
         self._wake.set()
 
     async def _note(self, outbox: Outbox) -> None:
         """Write the position where it has moved: at once after an alert, else once a second."""
+        now_s, many = time.monotonic(), len(self._sent) + (len(self._noted.deaths) if self._noted is not None else 0)
+        if now_s - self._noted_s < (0.0 if self._news else _SAVE_S) + _SAVE_EACH_S * many:
+            return
         for key in [key for key in self._sent if key.startswith(f"{AlertKind.FAILED}:")]:
             if key not in self._alarms.told:
                 del self._sent[key]
         origins = [origin for origin in (outbox.oldest_origin, self._alarms.oldest_origin) if origin is not None]
+        deaths = self._alarms.deaths
         position = AlertPosition(
             epoch=self._epoch,
-            revision=min([*(origin - 1 for origin in origins), self._revision]),
+            revision=max(self._floor, min([*(origin - 1 for origin in origins), self._revision])),
             told=dict(self._sent),
+            deaths={id: deaths[id] for id in deaths if f"{AlertKind.DOWN}:{id}" not in self._sent},
         )
-        if position == self._noted or time.monotonic() - self._noted_s < _SAVE_S:
-            return
-        await self._positions.write(position, monitor_id=self._monitor_id)
-        self._noted, self._noted_s = position, time.monotonic()
+        self._noted_s, self._news = now_s, False
+        if position != self._noted:
+            await self._positions.write(position, monitor_id=self._monitor_id)
+            self._noted = position

@@ -10,7 +10,7 @@ from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.selector import Selector
 
-__all__ = ["Releases", "count_in"]
+__all__ = ["Releases", "left_down"]
 
 _REMEMBERED_MS = 3_600_000
 """How long a release is remembered, at least: those that lapsed before it are judged right after it."""
@@ -42,7 +42,13 @@ class Releases:
         return any(_is_in(group, record) and lapsed_ms < at_ms for group, at_ms in self._at_ms.items())
 
 
-def count_in(group: str, health: Health, replica: Replica) -> int:
+def left_down(group: str, replica: Replica) -> dict[str, int]:
+    """Evidence of the end of a guard: how many of its group are not back."""
+    left = sum(_count_in(group, health, replica) for health in (Health.DOWN, Health.SUSPECT))
+    return {"left_down": left} if left else {}
+
+
+def _count_in(group: str, health: Health, replica: Replica) -> int:
     """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
     if group.startswith("project:"):
         wanted = frozenset({health})
