@@ -12,7 +12,11 @@ from hopper.store.alerting import AlertStore
 from hopper.store.surveillance import SurveillanceStore
 
 POSITION = AlertPosition(
-    epoch="e-1", revision=7, told={"down:web": 5}, deaths={"shop": KnownDeath(revision=4, at_ms=900, spared=True)}
+    epoch="e-1",
+    revision=7,
+    told={"down:web": 5},
+    deaths={"shop": KnownDeath(revision=4, at_ms=900, spared=True)},
+    read=(9, 1000),
 )
 
 
@@ -35,6 +39,7 @@ async def test_a_position_is_read_as_it_was_noted(store, surveillance):
         "revision": 7,
         "told": {"down:web": 5},
         "deaths": {"shop": {"revision": 4, "at_ms": 900, "spared": True}},
+        "read": [9, 1000],
     }
 
 

@@ -56,6 +56,8 @@ class Alerts(Duty):
             self._outbox = Outbox(settings, settings.alert_webhook, on_done=self._done)
         self._alarms = Alarms(settle_s=settings.guard_settle_s)
         self._anew = True
+        self._led = False
+        """Whether all that is known here is of a leadership that has not ended."""
         self._unsure = False
         """Whether what is so is to be compared with what is told."""
         self._first = False
@@ -64,6 +66,8 @@ class Alerts(Duty):
         self._revision = 0
         self._floor = 0
         """Up to this revision the log is not to be read again: it cannot tell, or was not to be told."""
+        self._read: tuple[int, int] | None = None
+        """The last event that was read, its revision and its time; None where it could not be."""
         self._sent: dict[str, int] = {}
         """What has reached the receiver and is not over: what a new leader takes for told."""
         self._noted: AlertPosition | None = None
@@ -73,7 +77,7 @@ class Alerts(Duty):
         self._wake = asyncio.Event()
 
     def begin(self) -> None:
-        """Go on from what Redis says has been dealt with."""
+        """Go on from what Redis says has been dealt with; in a leadership that goes on, from what is known here."""
         self._anew = True
         self._wake.set()
 
@@ -86,6 +90,8 @@ class Alerts(Duty):
         if self._outbox is None:
             await asyncio.Event().wait()
             return
+        self._led = False
+        self._outbox.clear()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._outbox.run())
             tasks.create_task(self._follow(self._outbox))
@@ -98,7 +104,7 @@ class Alerts(Duty):
             await asyncio.sleep(_GATHER_S)
             self._wake.clear()
             if not self._leads():
-                self._anew = True
+                self._anew, self._led = True, False
                 outbox.clear()
                 continue
             if not self._view.complete:
@@ -106,7 +112,7 @@ class Alerts(Duty):
             try:
                 await self._step(outbox)
             except NotLeader:
-                self._anew = True
+                self._anew, self._led = True, False
             except HopperError as error:
                 self._logger.warning("alerts.failed", detail=str(error))
                 await asyncio.sleep(_PAUSE_S)
@@ -117,17 +123,17 @@ class Alerts(Duty):
 
     async def _step(self, outbox: Outbox) -> None:
         """Read what is new, decide what is due, and note how far that is."""
-        if self._anew or self._epoch != self._view.epoch:
+        if self._anew or self._epoch != self._view.epoch or self._revision > self._view.revision:
             await self._begin(outbox)
         while self._revision < self._view.revision:
             last = min(self._view.revision, self._revision + _BATCH)
             events = await self._log.between(self._revision + 1, last)
             if not events or events[0].revision != self._revision + 1:
-                self._skip("the log no longer reaches back to where the alerts were")
+                await self._skip("the log no longer reaches back to where the alerts were")
                 break
             for event in events:
                 self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
-                self._revision = event.revision
+                self._revision, self._read = event.revision, (event.revision, event.at_ms)
                 await asyncio.sleep(0)
         if not self._view.complete or self._revision != self._view.revision:
             return
@@ -139,10 +145,32 @@ class Alerts(Duty):
     # -- where to begin --------------------------------------------------------------------------------------------
 
     async def _begin(self, outbox: Outbox) -> None:
-        """Take over from the leader before; begin at now where there was none, or its position tells nothing."""
-        outbox.clear()
+        """Go on in the log where this leadership was, or the one before it, in another epoch too if it is the same log.
+
+        Alerts that wait go on to wait, each under the epoch in which it was decided.
+        """
+        why = "" if self._led else await self._take_over(outbox)
         epoch = self._view.epoch
-        position, why = await self._position()
+        if why:
+            await self._skip(why)
+        elif (self._epoch != epoch or self._revision > self._view.revision) and not await self._knows_log():
+            await self._skip(
+                "Redis may have lost revisions: the epoch has changed, and the log is not the one that was read"
+            )
+        else:
+            self._logger.info("alerts.continued", revision=self._revision, told=len(self._sent))
+        self._epoch, self._led = epoch, True
+        self._anew, self._unsure = False, True
+
+    async def _take_over(self, outbox: Outbox) -> str:
+        """Take what the leader before has noted, and say what is wrong with it; begin at now where there was none."""
+        outbox.clear()
+        position, why = None, ""
+        try:
+            position = await self._positions.read()
+        except StoreFault as fault:
+            why = str(fault)
+        await self._view.catch_up()  # a revision that is newer than all that Redis has is of data that were lost
         self._sent = dict(position.told) if position is not None else {}
         self._alarms = Alarms(
             settle_s=self._settings.guard_settle_s,
@@ -150,32 +178,35 @@ class Alerts(Duty):
             deaths=position.deaths if position is not None else {},
             guards=await self._guards_in_force(),
         )
-        self._noted, self._epoch = None, epoch
-        self._first = position is None and not why
-        self._revision = self._floor = position.revision if position is not None else 0
-        if position is not None and position.epoch == epoch:
-            self._logger.info("alerts.continued", revision=self._revision, told=len(self._sent))
-        elif position is not None:
-            self._skip("Redis may have lost revisions: the epoch has changed")
-        elif why:
-            self._skip(why)
+        self._noted, self._first = None, position is None and not why
+        if position is not None:
+            self._epoch, self._revision, self._read = position.epoch, position.revision, position.read
         else:
-            self._revision = self._floor = self._view.revision
-            self._logger.info("alerts.begun", revision=self._revision)
-        self._anew, self._unsure = False, True
+            self._epoch, self._revision = self._view.epoch, self._view.revision
+            self._read = await self._mark(self._revision)
+        self._floor = self._revision
+        return why
 
-    async def _position(self) -> tuple[AlertPosition | None, str]:
-        """The position in Redis, None where there is none; and what is wrong with it where it cannot be read."""
+    async def _mark(self, revision: int) -> tuple[int, int] | None:
+        """The event at a revision as `_read` names it; before the first event there is nothing to be lost."""
+        if revision == 0:
+            return 0, 0
         try:
-            return await self._positions.read(), ""
-        except StoreFault as fault:
-            return None, str(fault)
+            events = await self._log.between(revision, revision)
+        except StoreFault:
+            return None
+        return (revision, events[0].at_ms) if events else None
 
-    def _skip(self, why: str) -> None:
+    async def _knows_log(self) -> bool:
+        """Whether the log still has the event that was read last, so that what comes after it goes on from there."""
+        return self._read is not None and await self._mark(self._read[0]) == self._read
+
+    async def _skip(self, why: str) -> None:
         """Begin at now: of what happened since, that alone is told which is so still, and the end of what was."""
         self._logger.error("alerts.skipped", after=self._revision, revision=self._view.revision, detail=why)
         self._revision = self._floor = self._view.revision
         self._unsure = True
+        self._read = await self._mark(self._revision)
 
     def _compare(self, outbox: Outbox) -> None:
         """Tell what the log did not. The view and the alarms are at the same revision."""
@@ -220,6 +251,7 @@ class Alerts(Duty):
             epoch=self._epoch,
             revision=max(self._floor, min([*(origin - 1 for origin in origins), self._revision])),
             told=dict(self._sent),
+            read=self._read,
             deaths={id: deaths[id] for id in deaths if f"{AlertKind.DOWN}:{id}" not in self._sent},
         )
         self._noted_s, self._news = now_s, False

@@ -161,13 +161,15 @@ class KnownDeath:
 class AlertPosition:
     """The last revision of an epoch that is dealt with, and what is so by then.
 
-    `told` is what is told and not over, `down:ID` to its revision. `deaths` are the others that are down, by id.
+    `told` is what is told and not over, `down:ID` to its revision. `deaths` are the others that are down, by id. `read`
+    is the last event that was read, its revision and its time: by it the log is known again in another epoch.
     """
 
     epoch: str
     revision: int
     told: Mapping[str, int] = field(default_factory=dict)
     deaths: Mapping[str, KnownDeath] = field(default_factory=dict)
+    read: tuple[int, int] | None = None
 
     def to_json(self) -> bytes:
         """The position as Redis holds it."""
@@ -182,7 +184,14 @@ class AlertPosition:
             str(id): KnownDeath(int(death["revision"]), int(death["at_ms"]), bool(death["spared"]))
             for id, death in dict(document.get("deaths", {})).items()
         }
-        return cls(epoch=str(document["epoch"]), revision=int(document["revision"]), told=told, deaths=deaths)
+        read = document.get("read")
+        return cls(
+            epoch=str(document["epoch"]),
+            revision=int(document["revision"]),
+            told=told,
+            deaths=deaths,
+            read=None if read is None else (int(read[0]), int(read[1])),
+        )
 
 
 def _describe(
