@@ -5,7 +5,7 @@ else's alert: not where one above it is down too, nor where its group is or was 
 of a restart, by which it is `failed`, does not end its death: that is over when it lives again or is gone.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from hopper.instance.conditions import LOST, is_failing, is_routine, is_so, over, standing, still_failed
 from hopper.instance.deaths import Death, Deaths
@@ -30,8 +30,7 @@ class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
 
     `told` is what was told before and is not over, by the keys of the alerts, and `deaths` are those that were known
-    and not told; `guards` are the groups now guarded. Where events may be missing, `reconcile` says what they would
-    have led to and is still so.
+    and not told. Where events may be missing, `reconcile` says what they would have led to and is still so.
     """
 
     def __init__(
@@ -40,11 +39,9 @@ class Alarms:
         settle_s: float,
         told: Mapping[str, int] | None = None,
         deaths: Mapping[str, KnownDeath] | None = None,
-        guards: Collection[str] = (),
     ) -> None:
         self.told: dict[str, int] = dict(told or {})
         self._settle_s = settle_s
-        self._guards = set(guards)
         self._releases = Releases()
         self._deaths = Deaths(deaths or {})
 
@@ -110,10 +107,8 @@ class Alarms:
     def _guard(self, event: Event, replica: Replica) -> list[Alert]:
         group = str(event.evidence.get("group", ""))
         if event.type is EventType.GUARD_RAISED:
-            self._guards.add(group)
             return self._begun(Alert.of_event(AlertKind.GUARD, AlertStatus.FIRING, event, None))
-        self._guards.discard(group)
-        self._releases.put(group, event.at_ms)
+        self._releases.put(group, event.evidence, event.at_ms)
         more = left_down(group, replica)
         return self._ended(Alert.of_event(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=more))
 
@@ -227,7 +222,7 @@ class Alarms:
         key = f"{AlertKind.DOWN}:{record.id}"
         if key in self.told or death.spared or record.maintenance is not None:
             return None
-        death.spared = self._releases.spare(record, death, self._guards)
+        death.spared = self._releases.spare(record, death, replica.guards)
         if death.spared:
             return None
         for above in replica.ancestors(record.id):

@@ -158,7 +158,8 @@ class Alerts(Duty):
                 "Redis may have lost revisions: the epoch has changed, and the log is not the one that was read"
             )
         else:
-            self._logger.info("alerts.continued", revision=self._revision, told=len(self._sent))
+            what = "alerts.begun" if self._first else "alerts.continued"
+            self._logger.info(what, revision=self._revision, told=len(self._sent))
         self._epoch, self._led = epoch, True
         self._anew, self._unsure = False, True
 
@@ -176,7 +177,6 @@ class Alerts(Duty):
             settle_s=self._settings.guard_settle_s,
             told=self._sent,
             deaths=position.deaths if position is not None else {},
-            guards=await self._guards_in_force(),
         )
         self._noted, self._first = None, position is None and not why
         if position is not None:
@@ -217,10 +217,6 @@ class Alerts(Duty):
             self._sent = dict(self._alarms.told)
         else:
             self._put(outbox, self._alarms.reconcile(replica, time.monotonic(), int(time.time() * 1000)))
-
-    async def _guards_in_force(self) -> list[str]:
-        _, holds = await self._store.surveillance()
-        return [str(evidence.get("group", name)) for name, evidence in holds.items() if name != AlertKind.HOLD]
 
     # -- how far it has come ---------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Releases: guards that were, and whom the alert of a guard tells of, so that nobody else's does. It does no I/O."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from hopper.instance.deaths import Death
 from hopper.instance.replica import Replica
@@ -17,29 +19,47 @@ _REMEMBERED_MS = 3_600_000
 
 
 class Releases:
-    """The last release of each group's guard, in milliseconds of Redis' clock."""
+    """The last release of each group's guard. Times are milliseconds of Redis' clock."""
 
     def __init__(self) -> None:
-        self._at_ms: dict[str, int] = {}
+        self._spans: dict[str, tuple[float, int]] = {}
+        """From when on the guard took verdicts back, and when it was released."""
         self._now_ms = 0
 
     def heed_clock(self, at_ms: int) -> None:
         """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
         if at_ms < self._now_ms:
-            self._at_ms = {group: ms for group, ms in self._at_ms.items() if ms <= at_ms}
+            self._spans = {group: span for group, span in self._spans.items() if span[1] <= at_ms}
         self._now_ms = at_ms
 
-    def put(self, group: str, at_ms: int) -> None:
+    def put(self, group: str, guard: Mapping[str, Any], at_ms: int) -> None:
         """The guard of a group was released."""
-        self._at_ms = {other: ms for other, ms in self._at_ms.items() if at_ms - ms < _REMEMBERED_MS}
-        self._at_ms[group] = at_ms
+        from_ms = _reach_ms(guard)
+        self._spans = {other: span for other, span in self._spans.items() if at_ms - span[1] < _REMEMBERED_MS}
+        self._spans[group] = (from_ms if from_ms <= at_ms else -math.inf, at_ms)
 
-    def spare(self, record: Record, death: Death, guarded: Iterable[str]) -> bool:
-        """Whether a guard's alert tells of a death: one stands, or stood when the heartbeat lapsed."""
-        if death.reason == Reason.GUARD or any(_is_in(group, record) for group in guarded):
+    def spare(self, record: Record, death: Death, guards: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether a guard's alert tells of a death: one of these stands, or one stood when the heartbeat lapsed.
+
+        Not of one that was down before the guard, which has nothing to do with it.
+        """
+        if death.reason == Reason.GUARD:
+            return True
+        if any(_is_in(group, record) and death.at_ms >= _reach_ms(guard) for group, guard in guards.items()):
             return True
         lapsed_ms = death.evidence.get("deadline_ms", death.at_ms)
-        return any(_is_in(group, record) and lapsed_ms < at_ms for group, at_ms in self._at_ms.items())
+        return any(
+            _is_in(group, record) and from_ms <= death.at_ms and lapsed_ms < at_ms
+            for group, (from_ms, at_ms) in self._spans.items()
+        )
+
+
+def _reach_ms(guard: Mapping[str, Any]) -> float:
+    """From when on a guard takes verdicts back: a TTL before it was raised. All of them, where it does not say."""
+    since_ms, ttl_ms = guard.get("since_ms"), guard.get("ttl_ms")
+    if isinstance(since_ms, int | float) and isinstance(ttl_ms, int | float):
+        return since_ms - ttl_ms
+    return -math.inf
 
 
 def left_down(group: str, replica: Replica) -> dict[str, int]:
