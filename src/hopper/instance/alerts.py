@@ -125,22 +125,33 @@ class Alerts(Duty):
         """Read what is new, decide what is due, and note how far that is."""
         if self._anew or self._epoch != self._view.epoch or self._revision > self._view.revision:
             await self._begin(outbox)
-        while self._revision < self._view.revision:
-            last = min(self._view.revision, self._revision + _BATCH)
-            events = await self._log.between(self._revision + 1, last)
-            if not events or events[0].revision != self._revision + 1:
-                await self._skip("the log no longer reaches back to where the alerts were")
-                break
-            for event in events:
-                self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
-                self._revision, self._read = event.revision, (event.revision, event.at_ms)
-                await asyncio.sleep(0)
+        await self._read_on(outbox)
         if not self._view.complete or self._revision != self._view.revision:
             return
         if self._unsure:
             self._compare(outbox)
         self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
         await self._note(outbox)
+
+    async def _read_on(self, outbox: Outbox) -> None:
+        """Take what the log has up to the view's revision. Entries that cannot be read are left to the view."""
+        while self._revision < self._view.revision:
+            first, last = self._revision + 1, min(self._view.revision, self._revision + _BATCH)
+            unreadable: dict[int, str] = {}
+            events = {event.revision: event for event in await self._log.between(first, last, unreadable=unreadable)}
+            for revision in range(first, last + 1):
+                event = events.get(revision)
+                if event is not None:
+                    self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
+                    self._read = (revision, event.at_ms)
+                elif revision in unreadable:
+                    self._logger.error("alerts.unreadable", revision=revision, detail=unreadable[revision])
+                    self._unsure = True
+                else:
+                    await self._skip("the log no longer reaches back to where the alerts were")
+                    return
+                self._revision = revision
+                await asyncio.sleep(0)
 
     # -- where to begin --------------------------------------------------------------------------------------------
 
@@ -191,10 +202,7 @@ class Alerts(Duty):
         """The event at a revision as `_read` names it; before the first event there is nothing to be lost."""
         if revision == 0:
             return 0, 0
-        try:
-            events = await self._log.between(revision, revision)
-        except StoreFault:
-            return None
+        events = await self._log.between(revision, revision, unreadable={})
         return (revision, events[0].at_ms) if events else None
 
     async def _knows_log(self) -> bool:

@@ -1,5 +1,7 @@
 """Leaders: a new one goes on where the one before it ended, and a standby tells nothing."""
 
+from typing import Any
+
 import pytest
 
 from hopper.model.alert import AlertPosition
@@ -131,8 +133,8 @@ async def test_a_long_log_is_read_a_hundred_events_at_a_time_and_all_of_it_is_to
     sizes: list[int] = []
     between = ChangeLog.between
 
-    async def counted(log: ChangeLog, first: int, last: int) -> list[Event]:
-        events = await between(log, first, last)
+    async def counted(log: ChangeLog, first: int, last: int, **more: Any) -> list[Event]:
+        events = await between(log, first, last, **more)
         sizes.append(len(events))
         return events
 
