@@ -36,7 +36,10 @@ KEYS = {
     "P:monitor": ("string with TTL", "the leading monitor"),
     "P:holds": ("hash", "hold and guards in force, and why"),
     "P:strays": ("hash", "heartbeats of nobody, or of an older incarnation than the record's"),
-    "P:alerts": ("string", "JSON: epoch and revision up to which alerts have been sent, and what is told and not over"),
+    "P:alerts": (
+        "string",
+        "JSON: epoch and revision up to which alerts have been sent, what is told and not over, and who else is down",
+    ),
     "P:restarts:ID": (
         "hash",
         "its restarts since it was stable, the last claim and who carries it out, its last start; `flaps`: recoveries",

@@ -3,7 +3,7 @@
 -- KEYS     alerts        string   how far the alerts have come
 --          monitor       string   id of the leading monitor
 -- ARGV     monitor_id    string   the monitor that sends them
---          position      string   epoch, revision and what is told, as JSON
+--          position      string   epoch, revision, what is told and who is down, as JSON
 -- RETURNS  noted         integer  1
 -- ERRORS   NOT_LEADER    another monitor leads
 -- USES     refuse leader

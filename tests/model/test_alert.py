@@ -2,12 +2,16 @@
 
 import pytest
 
-from hopper.model.alert import AlertPosition
+from hopper.model.alert import AlertPosition, KnownDeath
 
 
 def test_a_position_is_read_as_it_was_written():
-    position = AlertPosition(epoch="e-1", revision=7, told={"down:o1": 5})
+    deaths = {"o2": KnownDeath(revision=6, at_ms=1000, spared=False)}
+    position = AlertPosition(epoch="e-1", revision=7, told={"down:o1": 5}, deaths=deaths, read=(8, 1200))
     assert AlertPosition.from_json(position.to_json()) == position
-    for broken in (b"17", b"{", b"[]", b'{"epoch": "e", "revision": 1}'):
+    earlier = b'{"epoch": "e-1", "revision": 7, "told": {"down:o1": 5}}'
+    assert AlertPosition.from_json(earlier) == AlertPosition(epoch="e-1", revision=7, told={"down:o1": 5})
+    lacking = b'{"epoch": "e", "revision": 1, "told": {}, "deaths": {"o1": {"revision": 1}}}'
+    for broken in (b"17", b"{", b"[]", b'{"epoch": "e", "revision": 1}', lacking):
         with pytest.raises((ValueError, TypeError, KeyError)):
             AlertPosition.from_json(broken)

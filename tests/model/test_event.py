@@ -44,6 +44,9 @@ FOREIGN = {
     "no time": (b"1-0", {b"type": b"updated", b"id": b"web"}),
     "a time that is none": (b"1-0", entry(at_ms=b"noon")),
     "a record that is no JSON": (b"1-0", entry(record=b"{")),
+    "a record that is no object": (b"1-0", entry(record=b"[]")),
+    "old values that are no object": (b"1-0", entry(previous=b"7")),
+    "evidence that is no object": (b"1-0", entry(evidence=b"[]")),
     "an id that is no revision": (b"x-0", entry()),
 }
 

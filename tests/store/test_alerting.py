@@ -7,11 +7,17 @@ import orjson
 import pytest
 
 from hopper.errors import NotLeader, StoreFault
-from hopper.model.alert import AlertPosition
+from hopper.model.alert import AlertPosition, KnownDeath
 from hopper.store.alerting import AlertStore
 from hopper.store.surveillance import SurveillanceStore
 
-POSITION = AlertPosition(epoch="e-1", revision=7, told={"down:web": 5})
+POSITION = AlertPosition(
+    epoch="e-1",
+    revision=7,
+    told={"down:web": 5},
+    deaths={"shop": KnownDeath(revision=4, at_ms=900, spared=True)},
+    read=(9, 1000),
+)
 
 
 @pytest.fixture
@@ -28,7 +34,13 @@ async def test_a_position_is_read_as_it_was_noted(store, surveillance):
     await positions.write(POSITION, monitor_id="me")
     assert await positions.read() == POSITION
     kept = orjson.loads(await store.client.get(store.keys.alerts))
-    assert kept == {"epoch": "e-1", "revision": 7, "told": {"down:web": 5}}
+    assert kept == {
+        "epoch": "e-1",
+        "revision": 7,
+        "told": {"down:web": 5},
+        "deaths": {"shop": {"revision": 4, "at_ms": 900, "spared": True}},
+        "read": [9, 1000],
+    }
 
 
 async def test_who_does_not_lead_notes_nothing(store, surveillance):
@@ -41,7 +53,7 @@ async def test_who_does_not_lead_notes_nothing(store, surveillance):
     assert await positions.read() is None
 
 
-@pytest.mark.parametrize("value", ["17", "{", "[]", '{"epoch": "e"}'])
+@pytest.mark.parametrize("value", ["17", "{", "[]", '{"epoch": "e"}', '{"epoch": "e", "revision": 1, "told": [1]}'])
 async def test_what_is_no_position_is_a_fault_that_names_the_key(value, store):
     await store.client.set(store.keys.alerts, value)
     with pytest.raises(StoreFault, match=f"{store.keys.alerts} holds what Hopper cannot read".replace("{", r"\{")):

@@ -4,15 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
+from hopper.model.event import Event
 from hopper.model.record import Record
 from hopper.model.story import exit_words, moment
+from hopper.model.webhook import delivery_of
 
-__all__ = ["Alert", "AlertKind", "AlertPosition", "AlertStatus", "describe"]
+__all__ = ["FOUND", "Alert", "AlertKind", "AlertPosition", "AlertStatus", "KnownDeath"]
 
 _RESTARTS = {"claimed": "; its restart is claimed", "exhausted": "; it is not restarted any more"}
+
+FOUND = "resync"
+"""The reason of an alert that no event gave: a view was compared with what is told."""
 
 
 class AlertKind(StrEnum):
@@ -37,7 +43,7 @@ class Alert:
     """One thing to tell. Of a guard or a hold `id` and `record` are None; of one that is gone `record` may be.
 
     `revision` and `at_ms` are those of the event it tells of. `origin` is the revision of the event that led to it: who
-    reads the log from there on comes to it again.
+    reads the log from there on comes to it again. `mark` names its delivery where that event is not known.
     """
 
     kind: AlertKind
@@ -50,16 +56,77 @@ class Alert:
     revision: int
     origin: int
     text: str
+    mark: str = ""
 
     @property
     def key(self) -> str:
-        """What it is about, the same for its begin and its end: `down:ID`."""
-        return str(self.kind) if self.id is None else f"{self.kind}:{self.id}"
+        """What it is about, the same for its begin and its end: `down:ID`, `failed:ID`, `guard:GROUP`, `hold`."""
+        if self.kind is AlertKind.HOLD:
+            return str(self.kind)
+        if self.kind is AlertKind.GUARD:
+            return f"{self.kind}:{self.evidence.get('group', '')}"
+        return f"{AlertKind.FAILED if self.kind is AlertKind.EXHAUSTED else self.kind}:{self.id}"
 
-    @property
-    def purpose(self) -> str:
-        """The last part of its delivery's name."""
-        return f"{self.kind}-{self.status}"
+    def delivery(self, *, epoch: str) -> str:
+        """What `Hopper-Delivery` says: the same for every repeat, by whichever leader."""
+        return delivery_of(epoch, quote(self.mark, safe="@:") or self.revision, f"{self.kind}-{self.status}")
+
+    @classmethod
+    def of_event(
+        cls,
+        kind: AlertKind,
+        status: AlertStatus,
+        event: Event,
+        record: Record | None,
+        *,
+        why: str = "",
+        more: Mapping[str, Any] | None = None,
+    ) -> "Alert":
+        """The alert that an event leads to at once. `why` says in words what its reason says in one."""
+        return cls.make(
+            kind,
+            status,
+            id=record.id if record else None,
+            record=record,
+            reason=event.reason or (str(event.type) if why else ""),
+            why=why or event.reason,
+            evidence={**event.evidence, **(more or {})},
+            at_ms=event.at_ms,
+            revision=event.revision,
+            origin=event.revision,
+        )
+
+    @classmethod
+    def make(
+        cls,
+        kind: AlertKind,
+        status: AlertStatus,
+        *,
+        id: str | None = None,
+        record: Record | None = None,
+        reason: str = FOUND,
+        why: str = "",
+        evidence: Mapping[str, Any] | None = None,
+        at_ms: int,
+        revision: int,
+        origin: int,
+        mark: str = "",
+    ) -> "Alert":
+        """An alert with its sentence."""
+        evidence = evidence or {}
+        return cls(
+            kind=kind,
+            status=status,
+            id=id,
+            record=record,
+            reason=reason,
+            evidence=evidence,
+            at_ms=at_ms,
+            revision=revision,
+            origin=origin,
+            text=_describe(kind, status, id=id, record=record, reason=why, evidence=evidence, at_ms=at_ms),
+            mark=mark,
+        )
 
     def document(self, *, namespace: str, epoch: str) -> dict[str, Any]:
         """What is sent."""
@@ -81,13 +148,28 @@ class Alert:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class KnownDeath:
+    """A death that is not told: revision and time of its verdict, and whether it is not to be told at all."""
+
+    revision: int
+    at_ms: int
+    spared: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPosition:
-    """The last revision of an epoch that is dealt with, and what is told and not over: `down:ID` to its revision."""
+    """The last revision of an epoch that is dealt with, and what is so by then.
+
+    `told` is what is told and not over, `down:ID` to its revision. `deaths` are the others that are down, by id. `read`
+    is the last event that was read, its revision and its time: by it the log is known again in another epoch.
+    """
 
     epoch: str
     revision: int
     told: Mapping[str, int] = field(default_factory=dict)
+    deaths: Mapping[str, KnownDeath] = field(default_factory=dict)
+    read: tuple[int, int] | None = None
 
     def to_json(self) -> bytes:
         """The position as Redis holds it."""
@@ -98,10 +180,21 @@ class AlertPosition:
         """Read a position. Raises `ValueError`, `TypeError` or `KeyError` where it is none."""
         document = orjson.loads(value)
         told = {str(key): int(revision) for key, revision in dict(document["told"]).items()}
-        return cls(epoch=str(document["epoch"]), revision=int(document["revision"]), told=told)
+        deaths = {
+            str(id): KnownDeath(int(death["revision"]), int(death["at_ms"]), bool(death["spared"]))
+            for id, death in dict(document.get("deaths", {})).items()
+        }
+        read = document.get("read")
+        return cls(
+            epoch=str(document["epoch"]),
+            revision=int(document["revision"]),
+            told=told,
+            deaths=deaths,
+            read=None if read is None else (int(read[0]), int(read[1])),
+        )
 
 
-def describe(
+def _describe(
     kind: AlertKind,
     status: AlertStatus,
     *,
@@ -118,7 +211,7 @@ def describe(
         case AlertKind.GUARD, AlertStatus.FIRING:
             lapsed, size = evidence.get("lapsed", "too many"), evidence.get("group_size", "its instances")
             group = evidence.get("group", "?")
-            within = f" within {evidence['ttl_ms'] / 1000:g} s" if "ttl_ms" in evidence else ""
+            within = f" within {evidence['ttl_ms'] / 1000:g} s" if _is_number(evidence.get("ttl_ms")) else ""
             spared = "its silent ones are suspect, and none of it is judged down, restarted or reaped"
             return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed{within}; {spared}"
         case AlertKind.GUARD, _:
@@ -128,7 +221,11 @@ def describe(
         case AlertKind.HOLD, AlertStatus.FIRING:
             return f"nobody is judged any more{why}"
         case AlertKind.HOLD, _:
-            since = f" after a hold since {moment(evidence['since_ms'])} UTC" if "since_ms" in evidence else ""
+            since = (
+                f" after a hold since {moment(evidence['since_ms'])} UTC"
+                if _is_number(evidence.get("since_ms"))
+                else ""
+            )
             return f"instances are judged again{since}{why}"
     who = f"'{id}'" if record is None else _named(record)
     match kind, status:
@@ -148,6 +245,10 @@ def describe(
         sentence += f"; {below} below it {'is' if below == 1 else 'are'} down too"
     sentence += _RESTARTS.get(evidence.get("restart", ""), "")
     return f"{sentence}; it is flapping" if record is not None and record.flapping else sentence
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _named(record: Record) -> str:

@@ -79,12 +79,12 @@ class Event:
             type=EventType(fields[b"type"].decode()),
             id=fields[b"id"].decode() or None,
             at_ms=int(fields[b"at_ms"]),
-            record=Record.from_document(orjson.loads(record_json)) if record_json else None,
+            record=Record.from_document(_object(record_json)) if record_json else None,
             record_json=record_json,
-            previous=orjson.loads(fields.get(b"previous") or b"{}"),
+            previous=_object(fields.get(b"previous")),
             reason=fields.get(b"reason", b"").decode(),
             actor=fields.get(b"actor", b"").decode(),
-            evidence=orjson.loads(fields.get(b"evidence") or b"{}"),
+            evidence=_object(fields.get(b"evidence")),
         )
 
     def to_json(self) -> bytes:
@@ -93,3 +93,10 @@ class Event:
         tail = {"previous": self.previous, "reason": self.reason, "actor": self.actor, "evidence": self.evidence}
         document = {**head, "record": orjson.Fragment(self.record_json or b"null"), **tail}
         return orjson.dumps(document)
+
+
+def _object(value: bytes | None) -> dict[str, Any]:
+    document = orjson.loads(value or b"{}")
+    if not isinstance(document, dict):
+        raise ValueError(f"{document!r} is not an object")
+    return document

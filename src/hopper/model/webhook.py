@@ -128,6 +128,6 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     return f"sha256={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
-def delivery_of(epoch: str, revision: int, purpose: str) -> str:
+def delivery_of(epoch: str, revision: int | str, purpose: str) -> str:
     """What `Hopper-Delivery` says: the same for every repeat of a delivery, and for no other."""
     return f"{epoch}-{revision}-{purpose}"

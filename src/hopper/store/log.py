@@ -68,11 +68,23 @@ class ChangeLog:
         entries = next(iter(reply.values()))[0] if isinstance(reply, dict) else reply[0][1]
         return self._decode(entries, after)
 
-    async def between(self, first: int, last: int) -> list[Event]:
-        """The events from one revision to another, both included, as far as the log holds them, at most 500."""
+    async def between(self, first: int, last: int, *, unreadable: dict[int, str] | None = None) -> list[Event]:
+        """The events from one revision to another, both included, as far as the log holds them, at most 500.
+
+        What is no event is left out, and noted in `unreadable` by its revision with the reason; where nobody asks for
+        that, it raises `StoreFault`.
+        """
         with border():
             entries = await self._client.xrange(self._keys.events, f"{first}-0", f"{last}-0", count=_BATCH)
-        return [self._event(entry) for entry in entries]
+        events: list[Event] = []
+        for entry in entries:
+            try:
+                events.append(self._event(entry))
+            except StoreFault as fault:
+                if unreadable is None:
+                    raise
+                unreadable[_revision(entry)] = str(fault)
+        return events
 
     async def oldest(self) -> int | None:
         """The oldest revision in the log, None where it is empty."""

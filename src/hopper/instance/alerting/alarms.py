@@ -5,15 +5,14 @@ else's alert: not where one above it is down too, nor where its group is or was 
 of a restart, by which it is `failed`, does not end its death: that is over when it lives again or is gone.
 """
 
-import heapq
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from itertools import count
-from typing import Any
+from collections.abc import Mapping
 
+from hopper.instance.alerting.conditions import LOST, is_failing, is_routine, is_so, over, standing, still_failed
+from hopper.instance.alerting.deaths import Death, Deaths
+from hopper.instance.alerting.releases import Releases, left_down
 from hopper.instance.replica import Replica
-from hopper.model.alert import Alert, AlertKind, AlertStatus, describe
-from hopper.model.event import Event, EventType, Reason
+from hopper.model.alert import Alert, AlertKind, AlertStatus, KnownDeath
+from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -22,62 +21,50 @@ from hopper.model.state import State
 
 __all__ = ["Alarms"]
 
-_LEADERSHIP = "leadership"
-"""The reason of the hold with which every leader begins: routine, told to nobody."""
-
 _RANK = {Scope.GLOBAL: 0, Scope.PROJECT: 1, Scope.ORCHESTRATION: 2}
-_LOST = frozenset({Health.DOWN, Health.SUSPECT})
 _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
 """What becomes of one that is down and has a restart policy: it is `failed` from then on."""
-
-_REMEMBERED_MS = 3_600_000
-"""How long a release is remembered, at least: those that lapsed before it are judged right after it."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Down:
-    """An instance that was judged down, and when to look whether that is to be told; never, where `due_s` is None."""
-
-    incarnation: int
-    revision: int
-    origin: int
-    at_ms: int
-    reason: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    due_s: float | None = None
 
 
 class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
 
-    `told` is what was told before and is not over, by the keys of the alerts; `guards` are the groups now guarded.
+    `told` is what was told before and is not over, by the keys of the alerts, and `deaths` are those that were known
+    and not told. Where events may be missing, `reconcile` says what they would have led to and is still so.
     """
 
-    def __init__(self, *, settle_s: float, told: Mapping[str, int] | None = None, guards: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        settle_s: float,
+        told: Mapping[str, int] | None = None,
+        deaths: Mapping[str, KnownDeath] | None = None,
+    ) -> None:
         self.told: dict[str, int] = dict(told or {})
         self._settle_s = settle_s
-        self._guards = set(guards)
-        self._released: dict[str, int] = {}
-        self._at_ms = 0
-        self._downs: dict[str, _Down] = {}
-        self._due: list[tuple[float, int, str, _Down]] = []
-        self._order = count()
+        self._releases = Releases()
+        self._deaths = Deaths(deaths or {})
 
     @property
     def next_due_s(self) -> float | None:
         """When `due` next has something to look at."""
-        return self._due[0][0] if self._due else None
+        return self._deaths.next_due_s
 
     @property
     def oldest_origin(self) -> int | None:
         """The revision of the oldest event about which nothing is decided yet."""
-        return min((down.origin for due_s, _, _, down in self._due if down.due_s == due_s), default=None)
+        return self._deaths.oldest_origin
+
+    @property
+    def deaths(self) -> dict[str, KnownDeath]:
+        """Who is known to be down, told or not, by id."""
+        return self._deaths.all()
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts that an event leads to at once. The replica may be newer than the event."""
-        self._heed_clock(event.at_ms)
+        self._releases.heed_clock(event.at_ms)
         match event.type:
             case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
                 return self._hold(event)
@@ -89,7 +76,7 @@ class Alarms:
         alerts: list[Alert] = []
         gone = event.type is EventType.DEREGISTERED
         ended = event.type is EventType.STATE_CHANGED or not self._is_dead(record)
-        if gone or (record.health not in _LOST and ended):
+        if gone or (record.health not in LOST and ended):
             alerts += self._over(event, record, replica, now_s, gone=gone)
         elif event.type in _CLAIMS and event.previous.get("health") == Health.DOWN:
             self._claimed(record, event)
@@ -97,49 +84,64 @@ class Alarms:
             self._judged(record, event, now_s)
         elif record.health is not Health.SUSPECT and "maintenance" in event.previous:
             self._look_again(record, event.revision, now_s)
-        if gone or not record.flapping:
-            self.told.pop(f"{AlertKind.FAILED}:{record.id}", None)
+        failed = f"{AlertKind.FAILED}:{record.id}"
+        if (gone or not is_failing(record)) and self.told.get(failed, event.revision) < event.revision:
+            del self.told[failed]
         if event.type is EventType.STATE_CHANGED and record.state is State.FAILED:
-            alerts += self._failed(event, record)
+            alerts += self._failed(Alert.of_event(AlertKind.FAILED, AlertStatus.FIRING, event, record))
+        elif "maintenance" in event.previous:
+            alerts += self._still_failed(record, event.revision)
         if event.type is EventType.RESTART_EXHAUSTED and record.maintenance is None:
-            alerts.append(_alert(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
+            if record.state is State.FAILED and not self._is_dead(record):
+                self.told.setdefault(failed, event.revision)
+            alerts.append(Alert.of_event(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
         return alerts
 
-    def _heed_clock(self, at_ms: int) -> None:
-        """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
-        if at_ms < self._at_ms:
-            self._released = {group: ms for group, ms in self._released.items() if ms <= at_ms}
-        self._at_ms = at_ms
-
     def _hold(self, event: Event) -> list[Alert]:
-        if event.evidence.get("reason", event.reason) == _LEADERSHIP:
+        if is_routine(event.evidence, event.reason):
             return []
-        status = AlertStatus.FIRING if event.type is EventType.HOLD_STARTED else AlertStatus.RESOLVED
-        return [_alert(AlertKind.HOLD, status, event, None)]
+        if event.type is EventType.HOLD_STARTED:
+            return self._begun(Alert.of_event(AlertKind.HOLD, AlertStatus.FIRING, event, None))
+        return self._ended(Alert.of_event(AlertKind.HOLD, AlertStatus.RESOLVED, event, None))
 
     def _guard(self, event: Event, replica: Replica) -> list[Alert]:
         group = str(event.evidence.get("group", ""))
         if event.type is EventType.GUARD_RAISED:
-            self._guards.add(group)
-            return [_alert(AlertKind.GUARD, AlertStatus.FIRING, event, None)]
-        self._guards.discard(group)
-        self._released = {group: ms for group, ms in self._released.items() if event.at_ms - ms < _REMEMBERED_MS}
-        self._released[group] = event.at_ms
-        left = sum(_count_in(group, health, replica) for health in _LOST)
-        evidence = {"left_down": left} if left else {}
-        return [_alert(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=evidence)]
+            return self._begun(Alert.of_event(AlertKind.GUARD, AlertStatus.FIRING, event, None))
+        self._releases.put(group, event.evidence, event.at_ms)
+        more = left_down(group, replica)
+        return self._ended(Alert.of_event(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=more))
 
-    def _failed(self, event: Event, record: Record) -> list[Alert]:
-        key = f"{AlertKind.FAILED}:{record.id}"
-        if record.maintenance is not None or self.told.get(key, event.revision) != event.revision:
+    def _begun(self, alert: Alert) -> list[Alert]:
+        """A guard or a hold begins: it is told, unless the leader before did."""
+        if self.told.get(alert.key, -1) >= alert.revision:
             return []
-        if record.flapping:
-            self.told[key] = event.revision
-        return [_alert(AlertKind.FAILED, AlertStatus.FIRING, event, record)]
+        self.told[alert.key] = alert.revision
+        return [alert]
+
+    def _ended(self, alert: Alert) -> list[Alert]:
+        """A guard or a hold is over, also one whose begin was not told; unless another was told since."""
+        if self.told.get(alert.key, -1) > alert.revision:
+            return []
+        self.told.pop(alert.key, None)
+        return [alert]
+
+    def _failed(self, alert: Alert) -> list[Alert]:
+        """It has failed: that is told once until it is over, and of one that flaps once until it is calm."""
+        if alert.record is None or alert.record.maintenance is not None or alert.key in self.told:
+            return []
+        self.told[alert.key] = alert.revision
+        return [alert]
+
+    def _still_failed(self, record: Record, origin: int) -> list[Alert]:
+        """It came to be failed when that could not be told, and still is."""
+        if record.state is not State.FAILED or record.stopped_at_ms is None or self._is_dead(record):
+            return []
+        return self._failed(still_failed(record, record.stopped_at_ms, origin))
 
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
-        self._downs.pop(record.id, None)
+        self._deaths.forget(record.id)
         if gone or event.previous.get("health") == Health.DOWN or event.previous.get("state") == State.FAILED:
             for below in self._dead_below(record, replica):
                 self._look_again(below, event.revision, now_s)
@@ -148,32 +150,33 @@ class Alarms:
             return []
         del self.told[key]
         why = "it was deregistered" if gone else f"it is {record.state} and {record.health}"
-        return [_alert(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
+        return [Alert.of_event(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
 
     def _is_dead(self, record: Record) -> bool:
         """Whether it is down, or was until a restart was claimed: one that fails by itself is forgotten as it does."""
         if record.state is not State.FAILED:
             return record.health is Health.DOWN
-        down = self._downs.get(record.id)
-        return f"{AlertKind.DOWN}:{record.id}" in self.told or (
-            down is not None and down.incarnation == record.incarnation
-        )
+        return f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None
 
-    def _dead_below(self, record: Record, replica: Replica) -> list[Record]:
-        """Those below an instance that are dead. Looks only at what is down or failed, since all may be far more."""
-        parent = None if record.scope is Scope.GLOBAL else record.id
+    def _dead(self, replica: Replica, parent: str | None = None) -> list[Record]:
+        """Those that are dead, all or the children of one. Looks only at what is down or failed, since all may be far
+        more.
+        """
         found = replica.select(Selector(health=frozenset({Health.DOWN}), parent=parent))
         failed = replica.select(Selector(state=frozenset({State.FAILED}), parent=parent))
-        found += [one for one in failed if self._is_dead(one)]
-        if parent is not None:
-            return found
-        return [one for one in found if any(above.id == record.id for above in replica.ancestors(one.id))]
+        return found + [one for one in failed if self._is_dead(one)]
+
+    def _dead_below(self, record: Record, replica: Replica) -> list[Record]:
+        if record.scope is not Scope.GLOBAL:
+            return self._dead(replica, record.id)
+        dead = self._dead(replica)
+        return [one for one in dead if any(above.id == record.id for above in replica.ancestors(one.id))]
 
     # -- what waits ------------------------------------------------------------------------------------------------
 
     def _judged(self, record: Record, event: Event, now_s: float) -> None:
         """Look at an instance that has gone down once it is certain whether others have too."""
-        down = _Down(
+        death = Death(
             incarnation=record.incarnation,
             revision=event.revision,
             origin=event.revision,
@@ -181,158 +184,101 @@ class Alarms:
             reason=event.reason,
             evidence=event.evidence,
         )
-        self._downs[record.id] = down
-        self._wait(record.id, down, now_s + self._settle_s)
+        self._deaths.put(record.id, death)
+        self._deaths.wait(record.id, death, now_s + self._settle_s)
 
     def _claimed(self, record: Record, event: Event) -> None:
         """It died, and its restart is claimed or will not be: what waits to be told of it says so."""
-        down = self._downs.get(record.id)
-        if down is not None and down.incarnation == record.incarnation:
-            down.evidence = {**down.evidence, "restart": _CLAIMS[event.type]}
+        death = self._deaths.get(record)
+        if death is not None:
+            death.evidence = {**death.evidence, "restart": _CLAIMS[event.type]}
 
     def _look_again(self, record: Record, origin: int, now_s: float) -> None:
         """Look at an instance that was down before, since what kept it from being told is over."""
-        down = self._downs.get(record.id)
-        if down is None or down.incarnation != record.incarnation:
-            down = self._downs[record.id] = _Down(
-                incarnation=record.incarnation,
-                revision=record.revision,
-                origin=origin,
-                at_ms=record.down_at_ms or record.updated_at_ms,
-                reason="",
-            )
-        elif down.due_s is not None:
-            return
-        down.origin = origin
-        self._wait(record.id, down, now_s + self._settle_s)
-
-    def _wait(self, id: str, down: _Down, due_s: float) -> None:
-        down.due_s = due_s
-        heapq.heappush(self._due, (due_s, next(self._order), id, down))
+        death = self._deaths.of(record, origin)
+        if death.due_s is None and not death.spared:
+            death.origin = origin
+            self._deaths.wait(record.id, death, now_s + self._settle_s)
 
     def due(self, replica: Replica, now_s: float) -> list[Alert]:
-        """The alerts whose time has come, those above before those below them. The replica must be up to date."""
-        ripe: list[tuple[int, int, Record, _Down]] = []
-        while self._due and self._due[0][0] <= now_s:
-            due_s, order, id, down = heapq.heappop(self._due)
-            if self._downs.get(id) is not down or down.due_s != due_s:
-                continue
+        """The alerts whose time has come, those above before those below them; of very many only the first.
+
+        The replica must be up to date.
+        """
+        ripe: list[tuple[int, int, Record, Death]] = []
+        for order, id, death in self._deaths.pop_due(now_s):
             record = replica.records.get(id)
-            if record is None or not self._is_dead(record) or record.incarnation != down.incarnation:
-                del self._downs[id]
+            if record is None or not self._is_dead(record) or record.incarnation != death.incarnation:
+                self._deaths.forget(id)
                 continue
-            ripe.append((_RANK[record.scope], order, record, down))
-        alerts = (self._look_at(record, down, replica) for _, _, record, down in sorted(ripe, key=lambda one: one[:2]))
+            ripe.append((_RANK[record.scope], order, record, death))
+        alerts = (
+            self._look_at(record, death, replica) for _, _, record, death in sorted(ripe, key=lambda one: one[:2])
+        )
         return [alert for alert in alerts if alert is not None]
 
-    def _look_at(self, record: Record, down: _Down, replica: Replica) -> Alert | None:
-        down.due_s = None
+    def _look_at(self, record: Record, death: Death, replica: Replica) -> Alert | None:
+        death.due_s = None
         key = f"{AlertKind.DOWN}:{record.id}"
-        if key in self.told or record.maintenance is not None or self._is_guarded(record, down):
+        if key in self.told or death.spared or record.maintenance is not None:
+            return None
+        death.spared = self._releases.spare(record, death, replica.guards)
+        if death.spared:
             return None
         for above in replica.ancestors(record.id):
-            if above.health not in _LOST and not self._is_dead(above):
+            if above.health not in LOST and not self._is_dead(above):
                 continue
             if f"{AlertKind.DOWN}:{above.id}" in self.told:
                 return None
-            waits = self._downs.get(above.id)
-            if waits is not None and waits.due_s is not None:
-                self._wait(record.id, down, waits.due_s)
+            due_s = self._deaths.waits(above.id)
+            if due_s is not None:
+                self._deaths.wait(record.id, death, due_s)
                 return None
-        self.told[key] = down.revision
+        self.told[key] = death.revision
         below = len(self._dead_below(record, replica))
-        evidence = dict(down.evidence) | ({"descendants_down": below} if below else {})
-        return Alert(
-            kind=AlertKind.DOWN,
-            status=AlertStatus.FIRING,
+        evidence = dict(death.evidence) | ({"descendants_down": below} if below else {})
+        return Alert.make(
+            AlertKind.DOWN,
+            AlertStatus.FIRING,
             id=record.id,
             record=record,
-            reason=down.reason,
+            reason=death.reason,
             evidence=evidence,
-            at_ms=down.at_ms,
-            revision=down.revision,
-            origin=down.origin,
-            text=describe(
-                AlertKind.DOWN, AlertStatus.FIRING, id=record.id, record=record, evidence=evidence, at_ms=down.at_ms
-            ),
+            at_ms=death.at_ms,
+            revision=death.revision,
+            origin=death.origin,
         )
 
-    def _is_guarded(self, record: Record, down: _Down) -> bool:
-        """Whether a guard's alert tells of it: one stands, or stood when its heartbeat lapsed."""
-        if down.reason == Reason.GUARD or any(_is_in(group, record) for group in self._guards):
-            return True
-        lapsed_ms = down.evidence.get("deadline_ms", down.at_ms)
-        return any(_is_in(group, record) and lapsed_ms < at_ms for group, at_ms in self._released.items())
+    # -- what no event tells ---------------------------------------------------------------------------------------
 
-    def reconcile(self, replica: Replica, now_ms: int) -> list[Alert]:
-        """The ends of what was told and is over, where the events that ended it will never come."""
+    def reconcile(self, replica: Replica, now_s: float, now_ms: int) -> list[Alert]:
+        """What is over of what was told, and what is so and was not told; deaths that were not known wait.
+
+        For a new leader, and where the log cannot tell what has happened. The replica must be up to date, and every
+        event up to it be taken. Idempotent.
+        """
         alerts: list[Alert] = []
         for key, revision in list(self.told.items()):
-            kind, _, id = key.partition(":")
-            record = replica.records.get(id)
-            dead = record is not None and (record.health in _LOST or record.state is State.FAILED)
-            if dead and kind == AlertKind.DOWN:
-                continue
-            del self.told[key]
-            if kind == AlertKind.DOWN:
-                why = f"it is {record.state} and {record.health}" if record else "it was deregistered"
-                text = describe(AlertKind.DOWN, AlertStatus.RESOLVED, id=id, record=record, reason=why)
-                alerts.append(
-                    Alert(
-                        kind=AlertKind.DOWN,
-                        status=AlertStatus.RESOLVED,
-                        id=id,
-                        record=record,
-                        reason="resync",
-                        at_ms=record.updated_at_ms if record else now_ms,
-                        revision=record.revision if record else revision,
-                        origin=replica.revision,
-                        text=text,
-                    )
-                )
-        return alerts
+            if not is_so(key, replica):
+                del self.told[key]
+                alerts += over(key, revision, replica, now_ms)
+        return alerts + self._found(replica, now_s, now_ms)
 
+    def accept(self, replica: Replica) -> None:
+        """What is so by now is not to be told: alerts begin here. One in maintenance is, when that ends."""
+        self._found(replica, 0.0, 0)
+        for record in self._dead(replica):
+            death = self._deaths.of(record, replica.revision)
+            death.spared, death.due_s = record.maintenance is None, None
 
-def _is_in(group: str, record: Record) -> bool:
-    """Whether an instance belongs to a guarded group: `project:ID`, `orphans` or `global`, which is all the others."""
-    if group.startswith("project:"):
-        return record.parent_id == group.removeprefix("project:") and record.scope is Scope.ORCHESTRATION
-    return record.is_orphan == (group == "orphans")
-
-
-def _count_in(group: str, health: Health, replica: Replica) -> int:
-    """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
-    if group.startswith("project:"):
-        wanted = frozenset({health})
-        project = group.removeprefix("project:")
-        return len(replica.select(Selector(health=wanted, parent=project, scope=frozenset({Scope.ORCHESTRATION}))))
-    orphans = len(replica.select(Selector(health=frozenset({health}), orphan=True)))
-    return orphans if group == "orphans" else replica.count("health", health) - orphans
-
-
-def _alert(
-    kind: AlertKind,
-    status: AlertStatus,
-    event: Event,
-    record: Record | None,
-    *,
-    why: str = "",
-    more: Mapping[str, Any] | None = None,
-) -> Alert:
-    """The alert that an event leads to at once. `why` says in words what its reason says in one."""
-    evidence = {**event.evidence, **(more or {})}
-    id = record.id if record else None
-    return Alert(
-        kind=kind,
-        status=status,
-        id=id,
-        record=record,
-        reason=event.reason or (str(event.type) if why else ""),
-        evidence=evidence,
-        at_ms=event.at_ms,
-        revision=event.revision,
-        origin=event.revision,
-        text=describe(
-            kind, status, id=id, record=record, reason=why or event.reason, evidence=evidence, at_ms=event.at_ms
-        ),
-    )
+    def _found(self, replica: Replica, now_s: float, now_ms: int) -> list[Alert]:
+        told = [alert for alert in standing(replica, now_ms) if alert.key not in self.told]
+        self.told.update((alert.key, alert.revision) for alert in told)
+        for record in replica.select(Selector(state=frozenset({State.FAILED}))):
+            told += self._still_failed(record, replica.revision)
+        dead = self._dead(replica)
+        for record in dead:
+            if f"{AlertKind.DOWN}:{record.id}" not in self.told:
+                self._look_again(record, replica.revision, now_s)
+        self._deaths.keep({record.id for record in dead})
+        return told

@@ -1,4 +1,8 @@
-"""Alerts: the leading monitor tells an operator's webhook of deaths, guards and holds, from the log."""
+"""Alerts: the leading monitor tells an operator's webhook of deaths, guards and holds, from the log.
+
+What the log does not tell, the view does: when this monitor begins to lead, and where events may be missing, what is so
+is compared with what is told, once the log has been read as far as it goes.
+"""
 
 import asyncio
 import contextlib
@@ -23,6 +27,9 @@ _LOOK_S = 0.5
 _GATHER_S = 0.01
 _SAVE_S = 1.0
 """Seconds between two notes of a position that has moved without an alert."""
+
+_SAVE_EACH_S = 1e-4
+"""Seconds more for each thing that is noted in it, after an alert too: of very many the note is long."""
 
 _PAUSE_S = 1.0
 
@@ -49,16 +56,28 @@ class Alerts(Duty):
             self._outbox = Outbox(settings, settings.alert_webhook, on_done=self._done)
         self._alarms = Alarms(settle_s=settings.guard_settle_s)
         self._anew = True
+        self._led = False
+        """Whether all that is known here is of a leadership that has not ended."""
+        self._unsure = False
+        """Whether what is so is to be compared with what is told."""
+        self._first = False
+        """Whether nothing was ever told, nor was to be: alerts begin."""
         self._epoch = ""
         self._revision = 0
+        self._floor = 0
+        """Up to this revision the log is not to be read again: it cannot tell, or was not to be told."""
+        self._read: tuple[int, int] | None = None
+        """The last event that was read, its revision and its time; None where it could not be."""
         self._sent: dict[str, int] = {}
         """What has reached the receiver and is not over: what a new leader takes for told."""
         self._noted: AlertPosition | None = None
         self._noted_s = 0.0
+        self._news = False
+        """Whether something was sent or found that is to be noted at once."""
         self._wake = asyncio.Event()
 
     def begin(self) -> None:
-        """Go on from what Redis says has been dealt with."""
+        """Go on from what Redis says has been dealt with; in a leadership that goes on, from what is known here."""
         self._anew = True
         self._wake.set()
 
@@ -71,6 +90,8 @@ class Alerts(Duty):
         if self._outbox is None:
             await asyncio.Event().wait()
             return
+        self._led = False
+        self._outbox.clear()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._outbox.run())
             tasks.create_task(self._follow(self._outbox))
@@ -83,7 +104,7 @@ class Alerts(Duty):
             await asyncio.sleep(_GATHER_S)
             self._wake.clear()
             if not self._leads():
-                self._anew = True
+                self._anew, self._led = True, False
                 outbox.clear()
                 continue
             if not self._view.complete:
@@ -91,7 +112,7 @@ class Alerts(Duty):
             try:
                 await self._step(outbox)
             except NotLeader:
-                self._anew = True
+                self._anew, self._led = True, False
             except HopperError as error:
                 self._logger.warning("alerts.failed", detail=str(error))
                 await asyncio.sleep(_PAUSE_S)
@@ -102,62 +123,108 @@ class Alerts(Duty):
 
     async def _step(self, outbox: Outbox) -> None:
         """Read what is new, decide what is due, and note how far that is."""
-        if self._anew or self._epoch != self._view.epoch:
+        if self._anew or self._epoch != self._view.epoch or self._revision > self._view.revision:
             await self._begin(outbox)
-        while self._revision < self._view.revision:
-            last = min(self._view.revision, self._revision + _BATCH)
-            events = await self._log.between(self._revision + 1, last)
-            if not events or events[0].revision != self._revision + 1:
-                self._skip(outbox, "the log no longer reaches back to where the alerts were")
-                break
-            for event in events:
-                self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
-                self._revision = event.revision
-                await asyncio.sleep(0)
-        if self._view.complete:
-            self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
+        await self._read_on(outbox)
+        if not self._view.complete or self._revision != self._view.revision:
+            return
+        if self._unsure:
+            self._compare(outbox)
+        self._put(outbox, self._alarms.due(self._view.replica, time.monotonic()))
         await self._note(outbox)
+
+    async def _read_on(self, outbox: Outbox) -> None:
+        """Take what the log has up to the view's revision. Entries that cannot be read are left to the view."""
+        while self._revision < self._view.revision:
+            first, last = self._revision + 1, min(self._view.revision, self._revision + _BATCH)
+            unreadable: dict[int, str] = {}
+            events = {event.revision: event for event in await self._log.between(first, last, unreadable=unreadable)}
+            for revision in range(first, last + 1):
+                event = events.get(revision)
+                if event is not None:
+                    self._put(outbox, self._alarms.take(event, self._view.replica, time.monotonic()))
+                    self._read = (revision, event.at_ms)
+                elif revision in unreadable:
+                    self._logger.error("alerts.unreadable", revision=revision, detail=unreadable[revision])
+                    self._unsure = True
+                else:
+                    await self._skip("the log no longer reaches back to where the alerts were")
+                    return
+                self._revision = revision
+                await asyncio.sleep(0)
 
     # -- where to begin --------------------------------------------------------------------------------------------
 
     async def _begin(self, outbox: Outbox) -> None:
-        """Take over from the leader before; begin at now where there was none, or its position tells nothing."""
-        outbox.clear()
+        """Go on in the log where this leadership was, or the one before it, in another epoch too if it is the same log.
+
+        Alerts that wait go on to wait, each under the epoch in which it was decided.
+        """
+        why = "" if self._led else await self._take_over(outbox)
         epoch = self._view.epoch
-        position, why = await self._position()
+        if why:
+            await self._skip(why)
+        elif (self._epoch != epoch or self._revision > self._view.revision) and not await self._knows_log():
+            await self._skip(
+                "Redis may have lost revisions: the epoch has changed, and the log is not the one that was read"
+            )
+        else:
+            what = "alerts.begun" if self._first else "alerts.continued"
+            self._logger.info(what, revision=self._revision, told=len(self._sent))
+        self._epoch, self._led = epoch, True
+        self._anew, self._unsure = False, True
+
+    async def _take_over(self, outbox: Outbox) -> str:
+        """Take what the leader before has noted, and say what is wrong with it; begin at now where there was none."""
+        outbox.clear()
+        position, why = None, ""
+        try:
+            position = await self._positions.read()
+        except StoreFault as fault:
+            why = str(fault)
+        await self._view.catch_up()  # a revision that is newer than all that Redis has is of data that were lost
         self._sent = dict(position.told) if position is not None else {}
         self._alarms = Alarms(
-            settle_s=self._settings.guard_settle_s, told=self._sent, guards=await self._guards_in_force()
+            settle_s=self._settings.guard_settle_s,
+            told=self._sent,
+            deaths=position.deaths if position is not None else {},
         )
-        self._noted, self._epoch = None, epoch
-        self._revision = position.revision if position is not None else 0
-        if position is not None and position.epoch == epoch:
-            self._logger.info("alerts.continued", revision=self._revision, told=len(self._sent))
-        elif position is not None:
-            self._skip(outbox, "Redis may have lost revisions: the epoch has changed")
-        elif why:
-            self._skip(outbox, why)
+        self._noted, self._first = None, position is None and not why
+        if position is not None:
+            self._epoch, self._revision, self._read = position.epoch, position.revision, position.read
         else:
-            self._revision = self._view.revision
-            self._logger.info("alerts.begun", revision=self._revision)
-        self._anew = False
+            self._epoch, self._revision = self._view.epoch, self._view.revision
+            self._read = await self._mark(self._revision)
+        self._floor = self._revision
+        return why
 
-    async def _position(self) -> tuple[AlertPosition | None, str]:
-        """The position in Redis, None where there is none; and what is wrong with it where it cannot be read."""
-        try:
-            return await self._positions.read(), ""
-        except StoreFault as fault:
-            return None, str(fault)
+    async def _mark(self, revision: int) -> tuple[int, int] | None:
+        """The event at a revision as `_read` names it; before the first event there is nothing to be lost."""
+        if revision == 0:
+            return 0, 0
+        events = await self._log.between(revision, revision, unreadable={})
+        return (revision, events[0].at_ms) if events else None
 
-    def _skip(self, outbox: Outbox, why: str) -> None:
-        """Begin at now: what happened since is not told, but for the end of what was."""
+    async def _knows_log(self) -> bool:
+        """Whether the log still has the event that was read last, so that what comes after it goes on from there."""
+        return self._read is not None and await self._mark(self._read[0]) == self._read
+
+    async def _skip(self, why: str) -> None:
+        """Begin at now: of what happened since, that alone is told which is so still, and the end of what was."""
         self._logger.error("alerts.skipped", after=self._revision, revision=self._view.revision, detail=why)
-        self._revision = self._view.revision
-        self._put(outbox, self._alarms.reconcile(self._view.replica, int(time.time() * 1000)))
+        self._revision = self._floor = self._view.revision
+        self._unsure = True
+        self._read = await self._mark(self._revision)
 
-    async def _guards_in_force(self) -> list[str]:
-        _, holds = await self._store.surveillance()
-        return [str(evidence.get("group", name)) for name, evidence in holds.items() if name != AlertKind.HOLD]
+    def _compare(self, outbox: Outbox) -> None:
+        """Tell what the log did not. The view and the alarms are at the same revision."""
+        replica, self._unsure, self._news = self._view.replica, False, True
+        if self._first:
+            self._first = False
+            self._alarms.accept(replica)
+            self._sent = dict(self._alarms.told)
+        else:
+            self._put(outbox, self._alarms.reconcile(replica, time.monotonic(), int(time.time() * 1000)))
 
     # -- how far it has come ---------------------------------------------------------------------------------------
 
@@ -169,23 +236,29 @@ class Alerts(Duty):
         """An alert was sent, or dropped: a new leader need not come to it again."""
         if alert.status is AlertStatus.RESOLVED:
             self._sent.pop(alert.key, None)
-        elif alert.kind is AlertKind.DOWN or alert.key in self._alarms.told:
+        else:
             self._sent[alert.key] = alert.revision
-        self._noted_s = 0.0
+        self._news = True
         self._wake.set()
 
     async def _note(self, outbox: Outbox) -> None:
         """Write the position where it has moved: at once after an alert, else once a second."""
+        now_s, many = time.monotonic(), len(self._sent) + (len(self._noted.deaths) if self._noted is not None else 0)
+        if now_s - self._noted_s < (0.0 if self._news else _SAVE_S) + _SAVE_EACH_S * many:
+            return
         for key in [key for key in self._sent if key.startswith(f"{AlertKind.FAILED}:")]:
             if key not in self._alarms.told:
                 del self._sent[key]
         origins = [origin for origin in (outbox.oldest_origin, self._alarms.oldest_origin) if origin is not None]
+        deaths = self._alarms.deaths
         position = AlertPosition(
             epoch=self._epoch,
-            revision=min([*(origin - 1 for origin in origins), self._revision]),
+            revision=max(self._floor, min([*(origin - 1 for origin in origins), self._revision])),
             told=dict(self._sent),
+            read=self._read,
+            deaths={id: deaths[id] for id in deaths if f"{AlertKind.DOWN}:{id}" not in self._sent},
         )
-        if position == self._noted or time.monotonic() - self._noted_s < _SAVE_S:
-            return
-        await self._positions.write(position, monitor_id=self._monitor_id)
-        self._noted, self._noted_s = position, time.monotonic()
+        self._noted_s, self._news = now_s, False
+        if position != self._noted:
+            await self._positions.write(position, monitor_id=self._monitor_id)
+            self._noted = position

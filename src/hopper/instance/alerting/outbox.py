@@ -12,7 +12,6 @@ from hopper.config import Settings
 from hopper.errors import WebhookFailed
 from hopper.instance.webhook import Webhook
 from hopper.model.alert import Alert
-from hopper.model.webhook import delivery_of
 
 __all__ = ["Outbox"]
 
@@ -86,7 +85,7 @@ class Outbox:
         """Send one until it is done with, or forgotten."""
         self._sending, alert = entry, entry.alert
         document = alert.document(namespace=self._settings.namespace, epoch=entry.epoch)
-        delivery = delivery_of(entry.epoch, alert.revision, alert.purpose)
+        delivery = alert.delivery(epoch=entry.epoch)
         while self._sending is entry:
             try:
                 await webhook.send(self._url, document, delivery, allow_listed=False)

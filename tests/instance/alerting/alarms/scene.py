@@ -68,8 +68,10 @@ class Scene:
 
     def goes_down(self, *ids: str, reason: str = "lapsed", **evidence: Any) -> None:
         for id in ids:
-            facts = {"deadline_ms": int(self.now_s * 1000), "last_heartbeat_ms": 0, **evidence}
-            self.happens(EventType.HEALTH_CHANGED, id, health=Health.DOWN, reason=reason, evidence=facts, down_at_ms=1)
+            at_ms = int(self.now_s * 1000)
+            facts = {"deadline_ms": at_ms, "last_heartbeat_ms": 0, **evidence}
+            changes = {"health": Health.DOWN, "down_at_ms": at_ms}
+            self.happens(EventType.HEALTH_CHANGED, id, reason=reason, evidence=facts, **changes)
 
     def comes_back(self, *ids: str, **changes: Any) -> None:
         for id in ids:
@@ -82,6 +84,15 @@ class Scene:
         """Let time pass, and what is due be told."""
         self.now_s += seconds
         self.told += self.alarms.due(self.replica, self.now_s)
+
+    def compares(self) -> None:
+        """Let what is so be compared with what is told."""
+        self.told += self.alarms.reconcile(self.replica, self.now_s, int(self.now_s * 1000))
+
+    def changes_leader(self) -> None:
+        """Let another leader begin, by what this one has noted."""
+        self.alarms = Alarms(settle_s=SETTLE_S, told=self.alarms.told, deaths=self.alarms.deaths)
+        self.compares()
 
     @property
     def news(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hopper.model.event import EventType
+from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.policy import Maintenance
 from hopper.model.state import State
@@ -38,6 +38,11 @@ def test_one_that_is_down_when_it_is_calm_is_resolved_when_it_is_back(scene):
 def fails(scene: Scene, id: str = "o1") -> None:
     scene.happens(EventType.STATE_CHANGED, id, state=State.FAILED, health=Health.UNKNOWN, reason="exit 1")
     scene.happens(EventType.STATE_CHANGED, id, state=State.STARTING, health=Health.HEALTHY)
+
+
+def fails_and_stays(scene: Scene, id: str) -> Event:
+    changes = {"state": State.FAILED, "health": Health.UNKNOWN, "stopped_at_ms": int(scene.now_s * 1000)}
+    return scene.happens(EventType.STATE_CHANGED, id, reason="exit 1", **changes)
 
 
 def test_each_failure_is_told_of_but_of_one_that_flaps_only_the_first(scene):

@@ -4,6 +4,7 @@ import pytest
 
 from hopper.model.event import EventType
 from hopper.model.health import Health
+from hopper.model.policy import Maintenance
 from instance.alerting.alarms.scene import Scene, Unwalked
 
 
@@ -117,11 +118,35 @@ def test_a_guard_hides_its_own_group(scene, group, hidden):
     assert {word.split()[-1] for word in scene.news} == everybody - hidden
 
 
-def test_a_guard_that_stood_before_it_looked_is_known():
-    scene = Scene(guards=["project:p1"])
+def test_a_guard_of_which_the_log_did_not_tell_is_known(scene):
+    scene.replica.guards["project:p1"] = {}
     scene.goes_down("o1")
     scene.passes()
     assert scene.news == []
+
+
+def test_a_guard_that_was_released_where_the_log_does_not_tell_hides_nobody(scene):
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    scene.replica.guards.clear()
+    scene.compares()
+    scene.goes_down("o1")
+    scene.passes()
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1", "down firing o1"]
+
+
+@pytest.mark.parametrize("stands", [True, False], ids=["which stands", "which was released"])
+def test_one_that_was_down_long_before_a_guard_is_not_hidden_by_it(scene, stands):
+    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
+    scene.goes_down("o1")
+    scene.passes(60)
+    evidence = {"group": "project:p1", "since_ms": int(scene.now_s * 1000), "ttl_ms": 1000}
+    scene.happens(EventType.GUARD_RAISED, evidence=evidence)
+    if not stands:
+        scene.passes(5)
+        scene.happens(EventType.GUARD_RELEASED, evidence=evidence)
+    scene.happens(EventType.UPDATED, "o1", maintenance=None)
+    scene.passes()
+    assert scene.news[-1] == "down firing o1"
 
 
 def test_holds_are_told_of_but_for_the_routine_one(scene):

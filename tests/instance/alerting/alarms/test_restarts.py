@@ -44,7 +44,7 @@ def test_a_claim_does_not_end_what_was_told_nor_does_what_changes_of_it_afterwar
     scene.passes()
     claims(scene)
     scene.happens(EventType.UPDATED, "o1", version="2")
-    assert scene.alarms.reconcile(scene.replica, 77) == []
+    assert scene.alarms.reconcile(scene.replica, scene.now_s, 77) == []
     scene.passes()
     assert scene.news == ["down firing o1"]
     scene.happens(EventType.DEREGISTERED, "o1")

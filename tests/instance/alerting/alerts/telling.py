@@ -9,14 +9,28 @@ from hopper.model.alert import AlertPosition
 from hopper.store.alerting import AlertStore
 from hopper.store.instances import InstanceStore
 from instance.lapses import leading
-from receiver import Receiver
+from receiver import Delivered, Receiver
 from waiting import wait_until
 
-__all__ = ["alerting", "arrive", "noted", "told", "until_noted"]
+__all__ = ["alerting", "arrive", "deliveries", "holds", "noted", "told", "until_noted"]
 
 
 def told(receiver: Receiver) -> list[str]:
-    """What has arrived, each delivery once: `down firing web`."""
+    """What has arrived, each delivery once: `down firing web`. Without holds, which a busy machine brings about."""
+    return [news for news in _once(receiver) if not news.startswith("hold")]
+
+
+def holds(receiver: Receiver) -> list[str]:
+    """What has arrived of holds."""
+    return [news for news in _once(receiver) if news.startswith("hold")]
+
+
+def deliveries(receiver: Receiver) -> list[Delivered]:
+    """Each that has arrived, repeats too, but those of holds."""
+    return [got for got in receiver.deliveries if got.document["alert"] != "hold"]
+
+
+def _once(receiver: Receiver) -> list[str]:
     once = {got.delivery: got.document for got in receiver.deliveries}
     return [f"{one['alert']} {one['status']} {one['id'] or ''}".strip() for one in once.values()]
 

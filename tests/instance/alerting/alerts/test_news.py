@@ -7,7 +7,7 @@ from hopper.model.scope import Scope
 from hopper.model.state import State, Verb
 from hopper.model.webhook import signature
 from hopper.store.instances import InstanceStore
-from instance.alerting.alerts.telling import alerting, arrive, told, until_noted
+from instance.alerting.alerts.telling import alerting, arrive, deliveries, holds, told, until_noted
 from instance.lapses import leading, registered
 from specs import spec
 from waiting import wait_until
@@ -22,7 +22,7 @@ async def test_a_death_and_its_end_are_told_with_what_a_reader_wants_to_know(set
         up = await story.until("web", Health.HEALTHY)
         await arrive(receiver, "down firing web", "down resolved web")
     epoch = (await store.position()).epoch
-    first, last = receiver.deliveries
+    first, last = deliveries(receiver)
     document = first.document
     assert "project 'web' (the web) is down since" in document.pop("text")
     assert document == {
@@ -72,15 +72,16 @@ async def test_a_failure_is_told_and_a_proper_end_is_not(settings, store, receiv
         await arrive(receiver, "failed firing web")
         await until_noted(store)
     assert told(receiver) == ["failed firing web"]
-    assert receiver.documents[0]["text"] == "project 'web' has failed: exit 3"
+    assert deliveries(receiver)[0].document["text"] == "project 'web' has failed: exit 3"
 
 
 async def test_a_hold_is_told_and_that_of_the_leadership_is_not(settings, store, receiver):
     async with alerting(settings, store) as monitor:
         await until_noted(store)
-        assert receiver.deliveries == []
+        assert not any("leadership" in one["text"] for one in receiver.documents)
+        receiver.deliveries.clear()
         monitor.pulse.hold("somebody asked for it")
-        await arrive(receiver, "hold firing", "hold resolved")
+        await wait_until(lambda: holds(receiver) == ["hold firing", "hold resolved"])
     assert "somebody asked for it" in receiver.documents[0]["text"]
 
 
@@ -92,7 +93,7 @@ async def test_those_below_one_that_died_are_in_its_alert(settings, store, recei
         await arrive(receiver, "down firing web")
         await until_noted(store)
     assert told(receiver) == ["down firing web"]
-    assert receiver.documents[0]["evidence"]["descendants_down"] == 3
+    assert deliveries(receiver)[0].document["evidence"]["descendants_down"] == 3
 
 
 async def test_without_a_webhook_there_is_no_work_and_no_key(new_settings, receiver):

@@ -1,0 +1,85 @@
+"""Releases: guards that were, and whom the alert of a guard tells of, so that nobody else's does. It does no I/O."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hopper.instance.alerting.deaths import Death
+from hopper.instance.replica import Replica
+from hopper.model.event import Reason
+from hopper.model.health import Health
+from hopper.model.record import Record
+from hopper.model.scope import Scope
+from hopper.model.selector import Selector
+
+__all__ = ["Releases", "left_down"]
+
+_REMEMBERED_MS = 3_600_000
+"""How long a release is remembered, at least: those that lapsed before it are judged right after it."""
+
+
+class Releases:
+    """The last release of each group's guard. Times are milliseconds of Redis' clock."""
+
+    def __init__(self) -> None:
+        self._spans: dict[str, tuple[float, int]] = {}
+        """From when on the guard took verdicts back, and when it was released."""
+        self._now_ms = 0
+
+    def heed_clock(self, at_ms: int) -> None:
+        """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
+        if at_ms < self._now_ms:
+            self._spans = {group: span for group, span in self._spans.items() if span[1] <= at_ms}
+        self._now_ms = at_ms
+
+    def put(self, group: str, guard: Mapping[str, Any], at_ms: int) -> None:
+        """The guard of a group was released."""
+        from_ms = _reach_ms(guard)
+        self._spans = {other: span for other, span in self._spans.items() if at_ms - span[1] < _REMEMBERED_MS}
+        self._spans[group] = (from_ms if from_ms <= at_ms else -math.inf, at_ms)
+
+    def spare(self, record: Record, death: Death, guards: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Whether a guard's alert tells of a death: one of these stands, or one stood when the heartbeat lapsed.
+
+        Not of one that was down before the guard, which has nothing to do with it.
+        """
+        if death.reason == Reason.GUARD:
+            return True
+        if any(_is_in(group, record) and death.at_ms >= _reach_ms(guard) for group, guard in guards.items()):
+            return True
+        lapsed_ms = death.evidence.get("deadline_ms", death.at_ms)
+        return any(
+            _is_in(group, record) and from_ms <= death.at_ms and lapsed_ms < at_ms
+            for group, (from_ms, at_ms) in self._spans.items()
+        )
+
+
+def _reach_ms(guard: Mapping[str, Any]) -> float:
+    """From when on a guard takes verdicts back: a TTL before it was raised. All of them, where it does not say."""
+    since_ms, ttl_ms = guard.get("since_ms"), guard.get("ttl_ms")
+    if isinstance(since_ms, int | float) and isinstance(ttl_ms, int | float):
+        return since_ms - ttl_ms
+    return -math.inf
+
+
+def left_down(group: str, replica: Replica) -> dict[str, int]:
+    """Evidence of the end of a guard: how many of its group are not back."""
+    left = sum(_count_in(group, health, replica) for health in (Health.DOWN, Health.SUSPECT))
+    return {"left_down": left} if left else {}
+
+
+def _count_in(group: str, health: Health, replica: Replica) -> int:
+    """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
+    if group.startswith("project:"):
+        wanted = frozenset({health})
+        project = group.removeprefix("project:")
+        return len(replica.select(Selector(health=wanted, parent=project, scope=frozenset({Scope.ORCHESTRATION}))))
+    orphans = len(replica.select(Selector(health=frozenset({health}), orphan=True)))
+    return orphans if group == "orphans" else replica.count("health", health) - orphans
+
+
+def _is_in(group: str, record: Record) -> bool:
+    """Whether an instance belongs to a guarded group: `project:ID`, `orphans` or `global`, which is all the others."""
+    if group.startswith("project:"):
+        return record.parent_id == group.removeprefix("project:") and record.scope is Scope.ORCHESTRATION
+    return record.is_orphan == (group == "orphans")

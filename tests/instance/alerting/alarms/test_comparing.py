@@ -1,0 +1,166 @@
+"""Comparing: where the log cannot tell what has happened, what is so is told, and what is over."""
+
+import pytest
+from instance.alarms.test_failures import fails_and_stays
+from instance.alarms.test_guards import guard
+
+from hopper.instance.alerting.alarms import Alarms
+from hopper.model.event import EventType
+from hopper.model.health import Health
+from hopper.model.policy import Maintenance
+from hopper.model.state import State
+from instance.alerting.alarms.scene import SETTLE_S, Scene
+
+
+def knows_nothing(scene: Scene, **told: int) -> None:
+    """Let all that was told, or waits, be forgotten but for this."""
+    scene.alarms = Alarms(settle_s=SETTLE_S, told={key.replace("_", ":"): revision for key, revision in told.items()})
+    scene.told.clear()
+
+
+def test_what_is_so_and_was_not_told_is_told_once(scene):
+    scene.goes_down("o1")
+    fails_and_stays(scene, "o2")
+    guard(scene, EventType.GUARD_RAISED, "project:p2")
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "Redis stood still", "since_ms": 5})
+    knows_nothing(scene)
+    scene.compares()
+    assert scene.told[0].text.startswith("a guard stands over the group 'project:p2': 9 of 40 lapsed within 1 s; its")
+    assert [alert.text for alert in scene.told[1:]] == [
+        "nobody is judged any more: Redis stood still",
+        "orchestration 'o2' under 'p1' has failed",
+    ]
+    scene.passes()
+    assert scene.news == ["guard firing project:p2", "hold firing", "failed firing o2", "down firing o1"]
+    scene.compares()
+    scene.passes()
+    assert scene.news == []
+
+
+def test_what_is_found_has_names_by_which_its_receiver_knows_it_again(scene):
+    guard(scene, EventType.GUARD_RAISED, "project:p2")
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "Redis stood still", "since_ms": 5})
+    fails_and_stays(scene, "o2")
+    names = []
+    for _ in range(2):
+        knows_nothing(scene)
+        scene.compares()
+        names.append([alert.delivery(epoch="e") for alert in scene.told])
+        scene.happens(EventType.UPDATED, "o1", version="2")
+    assert names[0] == names[1] == ["e-project:p2@1-guard-firing", "e-hold@5-hold-firing", "e-8-failed-firing"]
+
+
+def test_the_end_of_a_guard_and_of_a_hold_that_was_missed_is_told(scene):
+    scene.happens(EventType.HEALTH_CHANGED, "o1", health=Health.SUSPECT)
+    knows_nothing(scene, **{"guard_project:p1": 6, "hold": 7})
+    scene.compares()
+    assert [alert.text for alert in scene.told] == [
+        "the guard over the group 'project:p1' is released; 1 of it are still suspect or down",
+        "instances are judged again",
+    ]
+    assert [alert.delivery(epoch="e") for alert in scene.told] == [
+        "e-project:p1@6-guard-resolved",
+        "e-hold@7-hold-resolved",
+    ]
+    assert scene.news == ["guard resolved project:p1", "hold resolved"]
+    assert scene.alarms.told == {}
+
+
+def test_the_routine_hold_of_a_leader_is_not_found(scene):
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "leadership"})
+    scene.compares()
+    assert scene.news == []
+
+
+def test_what_cannot_be_read_or_is_of_a_newer_version_is_not_over(scene):
+    scene.replica.unreadable["o9"] = "its scope is 'moon'"
+    knows_nothing(scene, down_o9=3, later_o1=4)
+    scene.compares()
+    assert scene.news == []
+    assert scene.alarms.told == {"down:o9": 3, "later:o1": 4}
+
+
+def test_one_that_flaps_is_not_over_before_it_is_calm(scene):
+    scene.flaps("o1", True)
+    knows_nothing(scene, down_o1=5, failed_o1=5)
+    scene.compares()
+    scene.goes_down("o1")
+    scene.passes()
+    assert scene.news == []
+
+
+def test_what_fails_in_maintenance_is_told_of_when_that_ends_and_it_still_is(scene):
+    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
+    fails_and_stays(scene, "o1")
+    scene.compares()
+    assert scene.news == []
+    scene.happens(EventType.UPDATED, "o1", maintenance=None)
+    scene.compares()
+    assert scene.news == ["failed firing o1"]
+
+
+def test_one_that_was_registered_as_failed_has_not_failed(scene):
+    scene.happens(EventType.REGISTERED, "o9", parent_id="p1", state=State.FAILED, health=Health.UNKNOWN)
+    scene.compares()
+    assert scene.news == []
+
+
+def test_what_is_so_when_alerts_begin_is_not_told_then_nor_later(scene):
+    scene.goes_down("o1")
+    scene.happens(EventType.UPDATED, "p2", maintenance=Maintenance())
+    scene.goes_down("p2")
+    fails_and_stays(scene, "o2")
+    guard(scene, EventType.GUARD_RAISED, "orphans")
+    knows_nothing(scene)
+    scene.alarms.accept(scene.replica)
+    scene.passes(10)
+    scene.changes_leader()
+    scene.passes(10)
+    assert scene.news == []
+    scene.happens(EventType.UPDATED, "p2", maintenance=None)
+    scene.passes()
+    scene.comes_back("o1", down_at_ms=None)
+    scene.goes_down("o1")
+    scene.passes()
+    assert scene.news == ["down firing p2", "down firing o1"]
+
+
+def test_those_whom_a_guard_left_down_are_told_of_by_no_later_leader(scene):
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    scene.passes(5)
+    scene.goes_down("o1", "o2", deadline_ms=1)
+    scene.passes(5)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
+    scene.changes_leader()
+    scene.passes(10)
+    assert scene.news == []
+    scene.comes_back("o1", down_at_ms=None)
+    scene.goes_down("o1")
+    scene.passes()
+    assert scene.news == ["down firing o1"]
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["all of it is read again", "all but the first"])
+def test_what_was_told_before_is_not_told_again_by_who_reads_of_it_again(scene, before):
+    events = [scene.happens(EventType.HOLD_STARTED, reason="Redis stood still")]
+    events.append(scene.happens(EventType.GUARD_RAISED, evidence={"group": "project:p2"}))
+    fails_and_stays(scene, "o1")
+    assert scene.news == ["hold firing", "guard firing project:p2", "failed firing o1"]
+    scene.changes_leader()
+    for event in events[before:]:
+        scene.told += scene.alarms.take(event, scene.replica, scene.now_s)
+    scene.told += scene.alarms.take(fails_and_stays(scene, "o1"), scene.replica, scene.now_s)
+    assert scene.news == []
+
+
+def test_of_very_many_that_are_due_a_part_is_looked_at_and_those_above_come_first(scene):
+    many = [f"o{number}" for number in range(10, 1200)]
+    for id in many:
+        scene.happens(EventType.REGISTERED, id, parent_id="p1", incarnation=scene.replica.revision + 1)
+    scene.goes_down(*many, "p1")
+    scene.passes()
+    assert scene.told == []
+    for _ in range(4):
+        scene.passes(0)
+    assert scene.news == ["down firing p1"]

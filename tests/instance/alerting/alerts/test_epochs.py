@@ -1,0 +1,106 @@
+"""Epochs: Redis is restarted, and what it has not lost is told, by the leader that was and by the next."""
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+
+from hopper import Settings
+from hopper.model.state import Verb
+from hopper.store.instances import InstanceStore
+from instance.alerting.alerts.telling import alerting, arrive, deliveries, holds, told, until_noted
+from instance.lapses import leading, registered
+from receiver import Receiver
+from servers import RedisServer
+from specs import spec
+from waiting import wait_until
+
+
+@pytest.fixture
+def settings(settings: Settings, private_server: RedisServer) -> Settings:
+    """Those of the other tests, on a server that may be restarted and keeps what it was told."""
+    return settings.model_copy(update={"redis_url": private_server.url})
+
+
+@contextlib.asynccontextmanager
+async def crash(server: RedisServer, store: InstanceStore) -> AsyncIterator[None]:
+    """Redis is killed, this happens, and it is there again in another epoch."""
+    epoch = (await store.position()).epoch
+    await asyncio.to_thread(server.kill)
+    yield
+    await asyncio.to_thread(server.restart)
+    await store.client.connection_pool.disconnect()
+    assert (await store.open()).epoch != epoch
+
+
+def is_on_its_way(receiver: Receiver, news: str) -> bool:
+    return told(receiver)[-1:] == [news]
+
+
+async def test_what_waited_for_its_receiver_when_redis_crashed_is_told_with_the_hold_of_the_crash(
+    settings, private_server, store, receiver
+):
+    async with alerting(settings, store) as monitor:
+        await until_noted(store)
+        receiver.always = 503
+        await registered(store, "web")
+        await wait_until(lambda: is_on_its_way(receiver, "down firing web"))
+        first, epoch = deliveries(receiver)[-1], monitor.view.epoch
+        async with crash(private_server, store):
+            await wait_until(lambda: not monitor.view.complete)
+        await wait_until(lambda: monitor.view.complete and monitor.view.epoch != epoch)
+        receiver.deliveries.clear()
+        receiver.always = 204
+        await wait_until(lambda: holds(receiver)[-2:] == ["hold firing", "hold resolved"])
+        assert told(receiver) == ["down firing web"]
+        assert deliveries(receiver)[0].delivery == first.delivery
+        await store.register(spec("project", "web", ttl_ms=60_000))
+        await arrive(receiver, "down firing web", "down resolved web")
+        position = await until_noted(store)
+    assert (position.epoch, position.told) == (monitor.view.epoch, {})
+
+
+async def test_a_death_that_settles_while_redis_crashes_is_told(settings, private_server, store, story, receiver):
+    async with alerting(settings.model_copy(update={"guard_settle_s": 2}), store) as monitor:
+        await registered(store, "web")
+        await wait_until(lambda: monitor.view.replica.count("health", "down"))
+        async with crash(private_server, store):
+            pass
+        await arrive(receiver, "down firing web")
+        await until_noted(store)
+    assert told(receiver) == ["down firing web"]
+
+
+async def test_the_next_leader_reads_on_in_the_same_log_though_redis_was_restarted(
+    settings, private_server, store, receiver
+):
+    async with alerting(settings, store):
+        await store.register(spec("project", "shop", ttl_ms=60_000))
+        await until_noted(store)
+    await store.transition("shop", Verb.FAIL)
+    await store.transition("shop", Verb.START)
+    async with crash(private_server, store):
+        pass
+    async with leading(settings):
+        await arrive(receiver, "failed firing shop")
+        position = await until_noted(store)
+    assert position.epoch == (await store.position()).epoch
+
+
+async def test_a_log_that_is_not_the_one_that_was_read_is_not_read_on(settings, private_server, store, receiver):
+    """The position is that of another history: its revision is there, and is another event."""
+    async with alerting(settings, store):
+        await store.register(spec("project", "shop", ttl_ms=60_000))
+        position = await until_noted(store)
+    await store.transition("shop", Verb.FAIL)
+    await store.transition("shop", Verb.START)
+    await store.transition("shop", Verb.FAIL)
+    at_ms = position.read[1] - 1
+    other = dataclasses.replace(position, epoch="other", read=(position.read[0], at_ms))
+    await store.client.set(store.keys.alerts, other.to_json())
+    async with leading(settings):
+        await arrive(receiver, "failed firing shop")
+        assert (await until_noted(store)).epoch == (await store.position()).epoch
+    assert deliveries(receiver)[0].document["reason"] == "resync"
