@@ -118,16 +118,19 @@ async def test_what_is_at_the_place_of_a_record_and_is_none_is_left_out_and_name
     await client.delete(Keys(settings.namespace).record("p"))
 
 
+LOAD_S = 15.0
+
+
 async def test_twenty_thousand_instances_load_in_seconds(store, settings, capsys):
     await store.register(spec("project", "p"))
     await fill(store, 20_000)
     began = time.monotonic()
-    async with viewer(settings) as one:
+    async with viewer(settings.model_copy(update={"read_wait_s": LOAD_S})) as one:
         took = time.monotonic() - began
         assert len(one.view.replica) == 20_001
     with capsys.disabled():
         print(f"\n  a view of 20,001 instances loaded in {took:.2f} s")  # noqa: T201
-    assert took < 15
+    assert took < LOAD_S
 
 
 async def fill(store: InstanceStore, count: int) -> None:
