@@ -1,8 +1,6 @@
 """Comparing: where the log cannot tell what has happened, what is so is told, and what is over."""
 
 import pytest
-from instance.alarms.test_failures import fails_and_stays
-from instance.alarms.test_guards import guard
 
 from hopper.instance.alerting.alarms import Alarms
 from hopper.model.event import EventType
@@ -10,6 +8,8 @@ from hopper.model.health import Health
 from hopper.model.policy import Maintenance
 from hopper.model.state import State
 from instance.alerting.alarms.scene import SETTLE_S, Scene
+from instance.alerting.alarms.test_failures import fails_and_stays
+from instance.alerting.alarms.test_guards import guard
 
 
 def knows_nothing(scene: Scene, **told: int) -> None:
