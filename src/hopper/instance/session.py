@@ -25,10 +25,10 @@ from hopper.errors import (
     Superseded,
     Unavailable,
 )
-from hopper.instance.entry import Entry
-from hopper.instance.pacemaker import Loss, Pacemaker
+from hopper.instance.membership.entry import Entry
+from hopper.instance.membership.pacemaker import Loss, Pacemaker
+from hopper.instance.membership.remains import Remains
 from hopper.instance.parents import find_parent
-from hopper.instance.remains import Remains
 from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.scope import Scope

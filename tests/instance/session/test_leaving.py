@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from hopper import InstanceSession, Settings, State, Superseded
 from hopper.errors import StaleIncarnation
-from hopper.instance.pacemaker import Pacemaker
+from hopper.instance.membership.pacemaker import Pacemaker
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from instance.session.onlookers import TTL_MS, add, beating, read
