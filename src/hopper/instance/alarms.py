@@ -7,7 +7,7 @@ of a restart, by which it is `failed`, does not end its death: that is over when
 
 from collections.abc import Mapping
 
-from hopper.instance.conditions import LOST, is_failing, is_routine, is_so, over, standing, still_failed
+from hopper.instance.conditions import LOST, is_failing, is_routine, is_so, newest, over, standing, still_failed
 from hopper.instance.deaths import Death, Deaths
 from hopper.instance.releases import Releases, left_down
 from hopper.instance.replica import Replica
@@ -255,11 +255,14 @@ class Alarms:
         """What is over of what was told, and what is so and was not told; deaths that were not known wait.
 
         For a new leader, and where the log cannot tell what has happened. The replica must be up to date, and every
-        event up to it be taken. Idempotent.
+        event up to it be taken. Idempotent. What was told at a later revision, which is lost, counts as told by now:
+        else it would be newer than its end.
         """
         alerts: list[Alert] = []
         for key, revision in list(self.told.items()):
-            if not is_so(key, replica):
+            if is_so(key, revision, replica):
+                self.told[key] = min(revision, newest(key, replica))
+            else:
                 del self.told[key]
                 alerts += over(key, revision, replica, now_ms)
         return alerts + self._found(replica, now_s, now_ms)

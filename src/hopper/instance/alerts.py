@@ -225,6 +225,7 @@ class Alerts(Duty):
             self._sent = dict(self._alarms.told)
         else:
             self._put(outbox, self._alarms.reconcile(replica, time.monotonic(), int(time.time() * 1000)))
+            self._sent = {key: self._told_at(key, revision) for key, revision in self._sent.items()}
 
     # -- how far it has come ---------------------------------------------------------------------------------------
 
@@ -237,9 +238,13 @@ class Alerts(Duty):
         if alert.status is AlertStatus.RESOLVED:
             self._sent.pop(alert.key, None)
         else:
-            self._sent[alert.key] = alert.revision
+            self._sent[alert.key] = self._told_at(alert.key, alert.revision)
         self._news = True
         self._wake.set()
+
+    def _told_at(self, key: str, revision: int) -> int:
+        """At what revision something counts as told: no later than the alarms say, where data were lost."""
+        return min(revision, self._alarms.told.get(key, revision))
 
     async def _note(self, outbox: Outbox) -> None:
         """Write the position where it has moved: at once after an alert, else once a second."""

@@ -80,6 +80,44 @@ def test_what_cannot_be_read_or_is_of_a_newer_version_is_not_over(scene):
     assert scene.alarms.told == {"down:o9": 3, "later:o1": 4}
 
 
+@pytest.mark.parametrize("told", [7, 500], ids=["of this death", "of a later one that was lost"])
+def test_what_was_told_and_is_so_is_over_and_told_again_at_the_next_change(scene, told):
+    scene.goes_down("o1")
+    fails_and_stays(scene, "o2")
+    guard(scene, EventType.GUARD_RAISED, "orphans")
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "Redis stood still"})
+    knows_nothing(scene, down_o1=told, failed_o2=told + 1, guard_orphans=told + 2, hold=told + 3)
+    scene.compares()
+    scene.passes()
+    assert scene.news == []
+    scene.comes_back("o1", down_at_ms=None)
+    scene.happens(EventType.STATE_CHANGED, "o2", state=State.RUNNING, health=Health.HEALTHY)
+    guard(scene, EventType.GUARD_RELEASED, "orphans")
+    scene.happens(EventType.HOLD_ENDED, evidence={"reason": "Redis stood still"})
+    assert scene.news == ["down resolved o1", "guard resolved orphans", "hold resolved"]
+    scene.goes_down("o1")
+    fails_and_stays(scene, "o2")
+    guard(scene, EventType.GUARD_RAISED, "orphans")
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "Redis stood still"})
+    scene.passes()
+    assert scene.news == ["failed firing o2", "guard firing orphans", "hold firing", "down firing o1"]
+
+
+@pytest.mark.parametrize(
+    ("flapping", "news"), [(False, ["down resolved o1", "down firing o1"]), (True, [])], ids=["calm", "flapping"]
+)
+def test_another_incarnation_that_is_down_has_a_death_of_its_own_unless_it_flaps(scene, flapping, news):
+    scene.goes_down("o1")
+    scene.passes()
+    told = scene.alarms.told["down:o1"]
+    scene.happens(EventType.SUPERSEDED, "o1", health=Health.HEALTHY, incarnation=20, flapping=flapping, down_at_ms=None)
+    scene.goes_down("o1")
+    knows_nothing(scene, down_o1=told)
+    scene.compares()
+    scene.passes()
+    assert scene.news == news
+
+
 def test_one_that_flaps_is_not_over_before_it_is_calm(scene):
     scene.flaps("o1", True)
     knows_nothing(scene, down_o1=5, failed_o1=5)
