@@ -60,6 +60,10 @@ class Alarms:
         """Who is known to be down, told or not, by id."""
         return self._deaths.all()
 
+    def unseen(self) -> dict[str, Death]:
+        """Deaths that are to be told and whose verdicts were not read, by id, once each: `recall` them before `due`."""
+        return self._deaths.pop_unseen()
+
     # -- events ----------------------------------------------------------------------------------------------------
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
@@ -153,10 +157,12 @@ class Alarms:
         return [Alert.of_event(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
 
     def _is_dead(self, record: Record) -> bool:
-        """Whether it is down, or was until a restart was claimed: one that fails by itself is forgotten as it does."""
+        """Whether it is down, or was until a restart was claimed: one that failed by itself is told as that."""
         if record.state is not State.FAILED:
             return record.health is Health.DOWN
-        return f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None
+        if f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None:
+            return True
+        return record.down_at_ms is not None and f"{AlertKind.FAILED}:{record.id}" not in self.told
 
     def _dead(self, replica: Replica, parent: str | None = None) -> list[Record]:
         """Those that are dead, all or the children of one. Looks only at what is down or failed, since all may be far
@@ -213,11 +219,12 @@ class Alarms:
                 continue
             ripe.append((_RANK[record.scope], order, record, death))
         alerts = (
-            self._look_at(record, death, replica) for _, _, record, death in sorted(ripe, key=lambda one: one[:2])
+            self._look_at(record, death, replica, now_s)
+            for _, _, record, death in sorted(ripe, key=lambda one: one[:2])
         )
         return [alert for alert in alerts if alert is not None]
 
-    def _look_at(self, record: Record, death: Death, replica: Replica) -> Alert | None:
+    def _look_at(self, record: Record, death: Death, replica: Replica, now_s: float) -> Alert | None:
         death.due_s = None
         key = f"{AlertKind.DOWN}:{record.id}"
         if key in self.told or death.spared or record.maintenance is not None:
@@ -234,6 +241,9 @@ class Alarms:
             if due_s is not None:
                 self._deaths.wait(record.id, death, due_s)
                 return None
+        if not death.seen:
+            self._deaths.ask(record.id, death, now_s)
+            return None
         self.told[key] = death.revision
         below = len(self._dead_below(record, replica))
         evidence = dict(death.evidence) | ({"descendants_down": below} if below else {})

@@ -125,6 +125,9 @@ class Alerts(Duty):
         """Read what is new, decide what is due, and note how far that is."""
         if self._anew or self._epoch != self._view.epoch or self._revision > self._view.revision:
             await self._begin(outbox)
+        for id, death in self._alarms.unseen().items():
+            events = await self._log.between(death.revision, death.revision, unreadable={})
+            death.recall(id, events[0] if events else None)
         await self._read_on(outbox)
         if not self._view.complete or self._revision != self._view.revision:
             return

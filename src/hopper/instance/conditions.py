@@ -49,7 +49,7 @@ def _is_still_down(record: Record, revision: int) -> bool:
     """Whether the end of a death is not to be told. One that flaps is not calm, though it lives; of others each
     incarnation has a death of its own.
     """
-    dead = record.health in LOST or record.state is State.FAILED
+    dead = record.health in LOST or (record.state is State.FAILED and record.down_at_ms is not None)
     return (dead or record.monitored) if record.flapping else (dead and record.incarnation <= revision)
 
 
