@@ -25,6 +25,9 @@ _RANK = {Scope.GLOBAL: 0, Scope.PROJECT: 1, Scope.ORCHESTRATION: 2}
 _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
 """What becomes of one that is down and has a restart policy: it is `failed` from then on."""
 
+_HIDING = frozenset({"maintenance", "parent_id"})
+"""What of a record may keep its death from being told."""
+
 
 class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
@@ -86,7 +89,7 @@ class Alarms:
             self._claimed(record, event)
         elif record.health is Health.DOWN and "health" in event.previous:
             self._judged(record, event, now_s)
-        elif record.health is not Health.SUSPECT and "maintenance" in event.previous:
+        elif record.health is not Health.SUSPECT and not _HIDING.isdisjoint(event.previous):
             self._look_again(record, event.revision, now_s)
         failed = f"{AlertKind.FAILED}:{record.id}"
         if (gone or not is_failing(record)) and self.told.get(failed, event.revision) < event.revision:
@@ -146,7 +149,7 @@ class Alarms:
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
         self._deaths.forget(record.id)
-        if gone or event.previous.get("health") == Health.DOWN or event.previous.get("state") == State.FAILED:
+        if gone or event.previous.get("health") in LOST or event.previous.get("state") == State.FAILED:
             for below in self._dead_below(record, replica):
                 self._look_again(below, event.revision, now_s)
         key = f"{AlertKind.DOWN}:{record.id}"
