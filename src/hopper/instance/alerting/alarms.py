@@ -7,7 +7,16 @@ of a restart, by which it is `failed`, does not end its death: that is over when
 
 from collections.abc import Mapping
 
-from hopper.instance.alerting.conditions import LOST, is_failing, is_routine, is_so, over, standing, still_failed
+from hopper.instance.alerting.conditions import (
+    LOST,
+    is_failing,
+    is_routine,
+    is_so,
+    newest,
+    over,
+    standing,
+    still_failed,
+)
 from hopper.instance.alerting.deaths import Death, Deaths
 from hopper.instance.alerting.releases import Releases, left_down
 from hopper.instance.replica import Replica
@@ -24,6 +33,9 @@ __all__ = ["Alarms"]
 _RANK = {Scope.GLOBAL: 0, Scope.PROJECT: 1, Scope.ORCHESTRATION: 2}
 _CLAIMS = {EventType.RESTART_CLAIMED: "claimed", EventType.RESTART_EXHAUSTED: "exhausted"}
 """What becomes of one that is down and has a restart policy: it is `failed` from then on."""
+
+_HIDING = frozenset({"maintenance", "parent_id"})
+"""What of a record may keep its death from being told."""
 
 
 class Alarms:
@@ -60,6 +72,10 @@ class Alarms:
         """Who is known to be down, told or not, by id."""
         return self._deaths.all()
 
+    def unseen(self) -> dict[str, Death]:
+        """Deaths that are to be told and whose verdicts were not read, by id, once each: `recall` them before `due`."""
+        return self._deaths.pop_unseen()
+
     # -- events ----------------------------------------------------------------------------------------------------
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
@@ -82,7 +98,7 @@ class Alarms:
             self._claimed(record, event)
         elif record.health is Health.DOWN and "health" in event.previous:
             self._judged(record, event, now_s)
-        elif record.health is not Health.SUSPECT and "maintenance" in event.previous:
+        elif record.health is not Health.SUSPECT and not _HIDING.isdisjoint(event.previous):
             self._look_again(record, event.revision, now_s)
         failed = f"{AlertKind.FAILED}:{record.id}"
         if (gone or not is_failing(record)) and self.told.get(failed, event.revision) < event.revision:
@@ -142,7 +158,7 @@ class Alarms:
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
         self._deaths.forget(record.id)
-        if gone or event.previous.get("health") == Health.DOWN or event.previous.get("state") == State.FAILED:
+        if gone or event.previous.get("health") in LOST or event.previous.get("state") == State.FAILED:
             for below in self._dead_below(record, replica):
                 self._look_again(below, event.revision, now_s)
         key = f"{AlertKind.DOWN}:{record.id}"
@@ -153,10 +169,12 @@ class Alarms:
         return [Alert.of_event(AlertKind.DOWN, AlertStatus.RESOLVED, event, record, why=why)]
 
     def _is_dead(self, record: Record) -> bool:
-        """Whether it is down, or was until a restart was claimed: one that fails by itself is forgotten as it does."""
+        """Whether it is down, or was until a restart was claimed: one that failed by itself is told as that."""
         if record.state is not State.FAILED:
             return record.health is Health.DOWN
-        return f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None
+        if f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None:
+            return True
+        return record.down_at_ms is not None and f"{AlertKind.FAILED}:{record.id}" not in self.told
 
     def _dead(self, replica: Replica, parent: str | None = None) -> list[Record]:
         """Those that are dead, all or the children of one. Looks only at what is down or failed, since all may be far
@@ -213,11 +231,12 @@ class Alarms:
                 continue
             ripe.append((_RANK[record.scope], order, record, death))
         alerts = (
-            self._look_at(record, death, replica) for _, _, record, death in sorted(ripe, key=lambda one: one[:2])
+            self._look_at(record, death, replica, now_s)
+            for _, _, record, death in sorted(ripe, key=lambda one: one[:2])
         )
         return [alert for alert in alerts if alert is not None]
 
-    def _look_at(self, record: Record, death: Death, replica: Replica) -> Alert | None:
+    def _look_at(self, record: Record, death: Death, replica: Replica, now_s: float) -> Alert | None:
         death.due_s = None
         key = f"{AlertKind.DOWN}:{record.id}"
         if key in self.told or death.spared or record.maintenance is not None:
@@ -234,6 +253,9 @@ class Alarms:
             if due_s is not None:
                 self._deaths.wait(record.id, death, due_s)
                 return None
+        if not death.seen:
+            self._deaths.ask(record.id, death, now_s)
+            return None
         self.told[key] = death.revision
         below = len(self._dead_below(record, replica))
         evidence = dict(death.evidence) | ({"descendants_down": below} if below else {})
@@ -255,11 +277,14 @@ class Alarms:
         """What is over of what was told, and what is so and was not told; deaths that were not known wait.
 
         For a new leader, and where the log cannot tell what has happened. The replica must be up to date, and every
-        event up to it be taken. Idempotent.
+        event up to it be taken. Idempotent. What was told at a later revision, which is lost, counts as told by now:
+        else it would be newer than its end.
         """
         alerts: list[Alert] = []
         for key, revision in list(self.told.items()):
-            if not is_so(key, replica):
+            if is_so(key, revision, replica):
+                self.told[key] = min(revision, newest(key, replica))
+            else:
                 del self.told[key]
                 alerts += over(key, revision, replica, now_ms)
         return alerts + self._found(replica, now_s, now_ms)

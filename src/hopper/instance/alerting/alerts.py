@@ -125,6 +125,9 @@ class Alerts(Duty):
         """Read what is new, decide what is due, and note how far that is."""
         if self._anew or self._epoch != self._view.epoch or self._revision > self._view.revision:
             await self._begin(outbox)
+        for id, death in self._alarms.unseen().items():
+            events = await self._log.between(death.revision, death.revision, unreadable={})
+            death.recall(id, events[0] if events else None)
         await self._read_on(outbox)
         if not self._view.complete or self._revision != self._view.revision:
             return
@@ -225,6 +228,7 @@ class Alerts(Duty):
             self._sent = dict(self._alarms.told)
         else:
             self._put(outbox, self._alarms.reconcile(replica, time.monotonic(), int(time.time() * 1000)))
+            self._sent = {key: self._told_at(key, revision) for key, revision in self._sent.items()}
 
     # -- how far it has come ---------------------------------------------------------------------------------------
 
@@ -237,9 +241,13 @@ class Alerts(Duty):
         if alert.status is AlertStatus.RESOLVED:
             self._sent.pop(alert.key, None)
         else:
-            self._sent[alert.key] = alert.revision
+            self._sent[alert.key] = self._told_at(alert.key, alert.revision)
         self._news = True
         self._wake.set()
+
+    def _told_at(self, key: str, revision: int) -> int:
+        """At what revision something counts as told: no later than the alarms say, where data were lost."""
+        return min(revision, self._alarms.told.get(key, revision))
 
     async def _note(self, outbox: Outbox) -> None:
         """Write the position where it has moved: at once after an alert, else once a second."""

@@ -10,7 +10,7 @@ from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.state import State
 
-__all__ = ["LOST", "is_failing", "is_routine", "is_so", "over", "standing", "still_failed"]
+__all__ = ["LOST", "is_failing", "is_routine", "is_so", "newest", "over", "standing", "still_failed"]
 
 LOST = frozenset({Health.DOWN, Health.SUSPECT})
 
@@ -28,8 +28,8 @@ def is_failing(record: Record) -> bool:
     return record.state is State.FAILED or record.flapping
 
 
-def is_so(key: str, replica: Replica) -> bool:
-    """Whether what was told under a key is not over, as far as a replica can say."""
+def is_so(key: str, revision: int, replica: Replica) -> bool:
+    """Whether what was told at a revision under a key is not over, as far as a replica can say."""
     kind, _, subject = key.partition(":")
     match kind:
         case AlertKind.HOLD:
@@ -40,14 +40,23 @@ def is_so(key: str, replica: Replica) -> bool:
             record = replica.records.get(subject)
             if record is None:
                 return subject in replica.unreadable
-            return is_failing(record) if kind == AlertKind.FAILED else _is_still_down(record)
+            return is_failing(record) if kind == AlertKind.FAILED else _is_still_down(record, revision)
         case _:
             return True  # a newer version told of it
 
 
-def _is_still_down(record: Record) -> bool:
-    """Whether the end of its death is not to be told: one that flaps and lives is not calm yet."""
-    return record.health in LOST or record.state is State.FAILED or (record.flapping and record.monitored)
+def _is_still_down(record: Record, revision: int) -> bool:
+    """Whether the end of a death is not to be told. One that flaps is not calm, though it lives; of others each
+    incarnation has a death of its own.
+    """
+    dead = record.health in LOST or (record.state is State.FAILED and record.down_at_ms is not None)
+    return (dead or record.monitored) if record.flapping else (dead and record.incarnation <= revision)
+
+
+def newest(key: str, replica: Replica) -> int:
+    """The latest revision at which what was told under a key can have begun."""
+    record = replica.records.get(key.partition(":")[2])
+    return replica.revision if record is None else record.revision
 
 
 def standing(replica: Replica, now_ms: int) -> list[Alert]:

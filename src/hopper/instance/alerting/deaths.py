@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from hopper.model.alert import FOUND, KnownDeath
+from hopper.model.event import Event
 from hopper.model.record import Record
 
 __all__ = ["Death", "Deaths"]
@@ -22,7 +23,7 @@ class Death:
 
     `revision`, `at_ms`, `reason` and `evidence` are those of the verdict. `origin` is the revision of the event that
     last gave cause to look at it. `spared`: it is not to be told, since the alert of a guard tells of it, or since it
-    was so before there were alerts.
+    was so before there were alerts. `seen`: the verdict was read; else the log is asked for it before this is told.
     """
 
     incarnation: int
@@ -33,6 +34,13 @@ class Death:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     due_s: float | None = None
     spared: bool = False
+    seen: bool = True
+
+    def recall(self, id: str, event: Event | None) -> None:
+        """Take in the event at its revision, None where the log has none: it is the verdict, or something later."""
+        self.seen = True
+        if event is not None and event.id == id and event.at_ms == self.at_ms:
+            self.reason, self.evidence = event.reason, {**event.evidence, **self.evidence}
 
 
 class Deaths:
@@ -46,6 +54,7 @@ class Deaths:
         self._handed = dict(handed)
         self._due: list[tuple[float, int, str, Death]] = []
         self._order = count()
+        self._unseen: dict[str, Death] = {}
 
     def get(self, record: Record) -> Death | None:
         """What is known of the death of this incarnation."""
@@ -63,10 +72,11 @@ class Deaths:
                 origin=origin,
                 at_ms=at_ms,
                 reason=FOUND,
+                seen=False,
             )
             handed = self._handed.pop(record.id, None)
             if handed is not None and handed.at_ms == at_ms:
-                death.spared = handed.spared
+                death.revision, death.spared = handed.revision, handed.spared
         return death
 
     def put(self, id: str, death: Death) -> None:
@@ -109,6 +119,16 @@ class Deaths:
             due_s, order, id, death = heapq.heappop(self._due)
             if self._known.get(id) is death and death.due_s == due_s:
                 yield order, id, death
+
+    def ask(self, id: str, death: Death, now_s: float) -> None:
+        """Look at a death again once the log was asked for its verdict."""
+        self._unseen[id] = death
+        self.wait(id, death, now_s)
+
+    def pop_unseen(self) -> dict[str, Death]:
+        """Those whose verdicts the log is to be asked for."""
+        unseen, self._unseen = self._unseen, {}
+        return unseen
 
     @property
     def next_due_s(self) -> float | None:

@@ -26,6 +26,7 @@ class Scene:
         self.alarms = Alarms(settle_s=SETTLE_S, **more)
         self.replica = Replica()
         self.now_s = 0.0
+        self.log: dict[int, Event] = {}
         self.told: list[Alert] = []
         for id, parent in {"g": None, "p1": "g", "p2": "g", "o1": "p1", "o2": "p1"}.items():
             self.happens(EventType.REGISTERED, id, parent_id=parent, incarnation=self.replica.revision + 1)
@@ -63,6 +64,7 @@ class Scene:
             evidence=evidence or {},
         )
         self.replica.apply(event)
+        self.log[revision] = event
         self.told += self.alarms.take(event, self.replica, self.now_s)
         return event
 
@@ -81,13 +83,21 @@ class Scene:
         self.happens(EventType.UPDATED, id, flapping=flapping)
 
     def passes(self, seconds: float = SETTLE_S) -> None:
-        """Let time pass, and what is due be told."""
+        """Let time pass, and what is due be told, by what the log has of it."""
         self.now_s += seconds
+        self.told += self.alarms.due(self.replica, self.now_s)
+        for id, death in self.alarms.unseen().items():
+            death.recall(id, self.log.get(death.revision))
         self.told += self.alarms.due(self.replica, self.now_s)
 
     def compares(self) -> None:
         """Let what is so be compared with what is told."""
         self.told += self.alarms.reconcile(self.replica, self.now_s, int(self.now_s * 1000))
+
+    def reads_again(self, first: int) -> None:
+        """Let the alarms come to the events from a revision on, as those of a leader that takes over."""
+        for revision in range(first, self.replica.revision + 1):
+            self.told += self.alarms.take(self.log[revision], self.replica, self.now_s)
 
     def changes_leader(self) -> None:
         """Let another leader begin, by what this one has noted."""

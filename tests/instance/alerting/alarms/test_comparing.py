@@ -80,6 +80,44 @@ def test_what_cannot_be_read_or_is_of_a_newer_version_is_not_over(scene):
     assert scene.alarms.told == {"down:o9": 3, "later:o1": 4}
 
 
+@pytest.mark.parametrize("told", [7, 500], ids=["of this death", "of a later one that was lost"])
+def test_what_was_told_and_is_so_is_over_and_told_again_at_the_next_change(scene, told):
+    scene.goes_down("o1")
+    fails_and_stays(scene, "o2")
+    guard(scene, EventType.GUARD_RAISED, "orphans")
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "Redis stood still"})
+    knows_nothing(scene, down_o1=told, failed_o2=told + 1, guard_orphans=told + 2, hold=told + 3)
+    scene.compares()
+    scene.passes()
+    assert scene.news == []
+    scene.comes_back("o1", down_at_ms=None)
+    scene.happens(EventType.STATE_CHANGED, "o2", state=State.RUNNING, health=Health.HEALTHY)
+    guard(scene, EventType.GUARD_RELEASED, "orphans")
+    scene.happens(EventType.HOLD_ENDED, evidence={"reason": "Redis stood still"})
+    assert scene.news == ["down resolved o1", "guard resolved orphans", "hold resolved"]
+    scene.goes_down("o1")
+    fails_and_stays(scene, "o2")
+    guard(scene, EventType.GUARD_RAISED, "orphans")
+    scene.happens(EventType.HOLD_STARTED, evidence={"reason": "Redis stood still"})
+    scene.passes()
+    assert scene.news == ["failed firing o2", "guard firing orphans", "hold firing", "down firing o1"]
+
+
+@pytest.mark.parametrize(
+    ("flapping", "news"), [(False, ["down resolved o1", "down firing o1"]), (True, [])], ids=["calm", "flapping"]
+)
+def test_another_incarnation_that_is_down_has_a_death_of_its_own_unless_it_flaps(scene, flapping, news):
+    scene.goes_down("o1")
+    scene.passes()
+    told = scene.alarms.told["down:o1"]
+    scene.happens(EventType.SUPERSEDED, "o1", health=Health.HEALTHY, incarnation=20, flapping=flapping, down_at_ms=None)
+    scene.goes_down("o1")
+    knows_nothing(scene, down_o1=told)
+    scene.compares()
+    scene.passes()
+    assert scene.news == news
+
+
 def test_one_that_flaps_is_not_over_before_it_is_calm(scene):
     scene.flaps("o1", True)
     knows_nothing(scene, down_o1=5, failed_o1=5)
@@ -95,7 +133,6 @@ def test_what_fails_in_maintenance_is_told_of_when_that_ends_and_it_still_is(sce
     scene.compares()
     assert scene.news == []
     scene.happens(EventType.UPDATED, "o1", maintenance=None)
-    scene.compares()
     assert scene.news == ["failed firing o1"]
 
 
@@ -143,15 +180,54 @@ def test_those_whom_a_guard_left_down_are_told_of_by_no_later_leader(scene):
 
 @pytest.mark.parametrize("before", [0, 1], ids=["all of it is read again", "all but the first"])
 def test_what_was_told_before_is_not_told_again_by_who_reads_of_it_again(scene, before):
-    events = [scene.happens(EventType.HOLD_STARTED, reason="Redis stood still")]
-    events.append(scene.happens(EventType.GUARD_RAISED, evidence={"group": "project:p2"}))
-    fails_and_stays(scene, "o1")
-    assert scene.news == ["hold firing", "guard firing project:p2", "failed firing o1"]
+    first = scene.replica.revision + 1 + before
+    for _ in range(2):
+        scene.happens(EventType.HOLD_STARTED, reason="Redis stood still")
+        scene.happens(EventType.GUARD_RAISED, evidence={"group": "project:p2"})
+        fails_and_stays(scene, "o1")
+        if len(scene.told) == 3:
+            scene.happens(EventType.HOLD_ENDED, reason="Redis works")
+            scene.happens(EventType.GUARD_RELEASED, evidence={"group": "project:p2"})
+            scene.happens(EventType.STATE_CHANGED, "o1", state=State.STARTING, health=Health.HEALTHY)
+    assert scene.news[-3:] == ["hold firing", "guard firing project:p2", "failed firing o1"]
     scene.changes_leader()
-    for event in events[before:]:
-        scene.told += scene.alarms.take(event, scene.replica, scene.now_s)
-    scene.told += scene.alarms.take(fails_and_stays(scene, "o1"), scene.replica, scene.now_s)
+    scene.reads_again(first)
     assert scene.news == []
+
+
+def test_whom_a_guard_left_down_is_not_told_of_by_who_reads_of_the_verdict_but_not_of_the_guard(scene):
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    scene.goes_down("o1", deadline_ms=-1)
+    scene.passes()
+    scene.told.clear()
+    scene.alarms = Alarms(settle_s=SETTLE_S, deaths=scene.alarms.deaths)
+    scene.reads_again(scene.replica.revision)
+    scene.passes()
+    assert scene.news == []
+
+
+def test_one_whose_restarts_are_used_up_is_not_told_of_again_as_failed(scene):
+    scene.happens(EventType.STATE_CHANGED, "o1", state=State.STOPPED, health=Health.UNKNOWN, stopped_at_ms=5)
+    scene.happens(EventType.RESTART_EXHAUSTED, "o1", state=State.FAILED)
+    assert scene.news == ["exhausted firing o1"]
+    scene.compares()
+    assert scene.news == []
+
+
+def test_a_death_that_followed_another_where_the_log_does_not_tell_is_known_as_the_later_one(scene):
+    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
+    scene.goes_down("o1")
+    known, scene.alarms = scene.alarms, Alarms(settle_s=SETTLE_S)
+    scene.passes(5)
+    scene.comes_back("o1", down_at_ms=None)
+    scene.goes_down("o1")
+    scene.happens(EventType.UPDATED, "o1", maintenance=None)
+    scene.alarms = known
+    scene.told.clear()
+    scene.compares()
+    scene.passes()
+    assert [(alert.status, alert.at_ms) for alert in scene.told] == [("firing", 5000)]
 
 
 def test_of_very_many_that_are_due_a_part_is_looked_at_and_those_above_come_first(scene):

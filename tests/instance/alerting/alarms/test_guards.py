@@ -62,6 +62,17 @@ def test_after_a_clock_that_is_set_back_a_released_guard_hides_no_death(scene):
     assert scene.news == ["guard firing project:p1", "guard resolved project:p1", "down firing o1"]
 
 
+def test_a_guard_hides_whom_it_left_down_though_the_clock_was_set_back_while_it_stood(scene):
+    scene.passes(7200)
+    evidence = {"group": "project:p1", "since_ms": int(scene.now_s * 1000), "ttl_ms": 1000}
+    scene.happens(EventType.GUARD_RAISED, evidence=evidence)
+    scene.now_s -= 3600
+    scene.happens(EventType.GUARD_RELEASED, evidence=evidence)
+    scene.goes_down("o1", deadline_ms=int(scene.now_s * 1000) - 500)
+    scene.passes()
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
+
+
 def test_the_release_of_another_guard_does_not_tell_of_those_that_lapsed_under_the_first(scene):
     scene.passes(10)
     guard(scene, EventType.GUARD_RAISED, "project:p1")

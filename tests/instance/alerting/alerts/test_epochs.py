@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from hopper import Settings
+from hopper.model.alert import AlertPosition
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
-from instance.alerting.alerts.telling import alerting, arrive, deliveries, holds, told, until_noted
+from instance.alerting.alerts.telling import alerting, arrive, deliveries, holds, noted, told, until_noted
 from instance.lapses import leading, registered
 from receiver import Receiver
 from servers import RedisServer
@@ -87,6 +88,55 @@ async def test_the_next_leader_reads_on_in_the_same_log_though_redis_was_restart
         await arrive(receiver, "failed firing shop")
         position = await until_noted(store)
     assert position.epoch == (await store.position()).epoch
+
+
+async def test_what_was_told_of_data_that_are_lost_mutes_nobody(settings, tmp_path, receiver):
+    """Redis comes back with older data, in which the instance is down by an earlier death, under the same leader."""
+    with RedisServer(tmp_path / "lossy") as server:
+        settings = settings.model_copy(update={"redis_url": server.url})
+        async with contextlib.aclosing(InstanceStore(settings)) as store, alerting(settings, store) as monitor:
+            await registered(store, "web")
+            await arrive(receiver, "down firing web")
+            await until_noted(store)
+            with server.connect() as direct:
+                direct.save()
+            await store.register(spec("project", "web", ttl_ms=1000))
+            for verb in [Verb.PAUSE, Verb.RESUME] * 20:
+                await store.transition("web", verb)
+            receiver.always = 503
+            await wait_until(lambda: told(receiver)[-1] == "down firing web")
+            epoch, late = monitor.view.epoch, deliveries(receiver)[-1].document["revision"]
+            async with crash(server, store):
+                pass
+            await wait_until(
+                lambda: monitor.view.complete and monitor.view.revision < late and monitor.view.epoch != epoch
+            )
+            receiver.always = 204
+            await wait_until(lambda: noted_of_another(store, epoch))
+            receiver.deliveries.clear()
+            await store.register(spec("project", "web", ttl_ms=1000))
+            await arrive(receiver, "down resolved web", "down firing web")
+            assert (await until_noted(store)).revision < late
+
+
+async def test_a_leader_after_data_were_lost_is_muted_by_nothing_that_was_told_of_them(settings, store, receiver):
+    async with alerting(settings, store):
+        await registered(store, "web")
+        await arrive(receiver, "down firing web")
+        await until_noted(store)
+    later = AlertPosition(epoch="other", revision=12_000, told={"down:web": 10_000}, read=(12_000, 1))
+    await store.client.set(store.keys.alerts, later.to_json())
+    receiver.deliveries.clear()
+    async with leading(settings):
+        position = await wait_until(lambda: noted_of_another(store, "other"))
+        assert position.told["down:web"] < 10_000
+        await store.register(spec("project", "web", ttl_ms=1000))
+        await arrive(receiver, "down resolved web", "down firing web")
+
+
+async def noted_of_another(store: InstanceStore, epoch: str) -> AlertPosition | None:
+    position = await noted(store)
+    return position if position is not None and position.epoch != epoch else None
 
 
 async def test_a_log_that_is_not_the_one_that_was_read_is_not_read_on(settings, private_server, store, receiver):

@@ -7,6 +7,7 @@ import pytest
 from hopper.model.alert import AlertPosition
 from hopper.model.event import Event
 from hopper.model.health import Health
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
@@ -50,6 +51,22 @@ async def test_what_a_leader_could_not_deliver_is_delivered_by_the_next_under_th
         await until_noted(store, down.revision)
     last = deliveries(receiver)[-1]
     assert (last.delivery, last.document["evidence"]) == (first.delivery, first.document["evidence"])
+
+
+async def test_a_death_in_maintenance_is_told_by_the_next_leader_as_the_log_has_it(settings, store, story, receiver):
+    async with alerting(settings, store):
+        await registered(store, "web")
+        await store.maintain("web", MaintenanceRequest())
+        down = await story.until("web", Health.DOWN)
+        position = await until_noted(store, down.revision)
+        assert (position.told, position.deaths["web"].revision) == ({}, down.revision)
+    async with alerting(settings, store):
+        await store.end_maintenance("web")
+        await arrive(receiver, "down firing web")
+        await until_noted(store)
+    (got,) = deliveries(receiver)
+    assert got.delivery == f"{got.document['epoch']}-{down.revision}-down-firing"
+    assert (got.document["reason"], got.document["evidence"]) == ("lapsed", dict(down.evidence))
 
 
 async def test_a_standby_alerts_nobody(settings, store, receiver):
