@@ -27,8 +27,8 @@ from hopper.store.keys import Keys
 
 __all__ = ["Supervisor"]
 
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
-"""What a shell answers for a command that it cannot run, or cannot find."""
+NOT_ENDED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+"""What a shell answers for a command that it cannot run, or cannot find; and `timeout` where it has itself failed."""
 
 _CAUSES = {NOT_EXECUTABLE: "it is not executable", NOT_FOUND: "there is no such command"}
 
@@ -101,7 +101,9 @@ class Supervisor:
         A command that does not exist, or is not executable, is not registered: 127 and 126, as a shell answers.
         An exit with 0, or after `stop`, leaves the instance `stopped` (an ephemeral one deregistered); any other leaves
         it `failed`, reason `exit`, unless its policy starts it again. Nothing of the command's group outlives this
-        call, however it ends. Raises `Superseded` when another registration has taken the id, and every refusal of the
+        call, however it ends, but what this process may not signal (a program of another user, and it cannot do more
+        than wait): that leaves it `failed` with `left_behind` in the evidence, and not started again: 125. Raises
+        `Superseded` when another registration has taken the id, and every refusal of the
         registration.
         """
         missing = _unusable(self._command[0])
@@ -140,15 +142,19 @@ class Supervisor:
             return code, await self._after_exit(session, turns, code)
         try:
             goes_on = await self._attend(session, group, turns)
-            returncode = await group.process.wait()
-            if goes_on is None:
+            returncode = await group.wait()
+            if goes_on is None and returncode is not None:
                 goes_on = await self._after_exit(session, turns, returncode)
             if goes_on:
                 await self._end_for_restart(group, turns)
-            return exit_code(returncode), goes_on
         finally:
             await group.end(self._signal, self._stop_timeout_s)
             self._group = None
+            if group.left:
+                await self._report_left(session, group, turns)
+        if group.left or returncode is None:
+            return NOT_ENDED, False
+        return exit_code(returncode), goes_on or False
 
     async def _after_exit(self, session: InstanceSession, turns: Turns, returncode: int) -> bool:
         """Report how the command has ended by itself; whether it is to be started again."""
@@ -212,14 +218,15 @@ class Supervisor:
             ending = tasks.create_task(self._end_when_asked(group))
             claimed = tasks.create_task(turns.claimed())
             replacing = tasks.create_task(self._end_when_claimed(group, turns, claimed))
-            code = exit_code(await group.process.wait())
+            returncode = await group.wait()
             telling.cancel()
             if not claimed.done():
                 replacing.cancel()
                 claimed.cancel()
             if not self._asked.is_set():
                 ending.cancel()  # else the rest of the group has the rest of its time
-        self._logger.info("run.ended", code=code)
+        if returncode is not None:
+            self._logger.info("run.ended", code=exit_code(returncode))
         return None if claimed.cancelled() or self._asked.is_set() else claimed.result()
 
     async def _tell(self, session: InstanceSession) -> None:
@@ -261,6 +268,18 @@ class Supervisor:
                     await session.transition(verb, reason=Reason.EXIT if verb is Verb.STOP else "")
         except HopperError as error:
             self._logger.warning("run.not_reported", verb=verb.value, detail=str(error))
+
+    async def _report_left(self, session: InstanceSession, group: ProcessGroup, turns: Turns) -> None:
+        """Tell of what lives on, and see to it that nobody starts the command beside it."""
+        detail = "they belong to another user, and this process may not signal them"
+        self._logger.error("run.left_behind", pids=group.left, detail=detail)
+        evidence = {"left_behind": group.left}
+        await self._report_failure(session, evidence)
+        if await turns.mode() != "never":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FAIL_PATIENCE_S):
+                    await turns.after_exit(evidence)
+        await turns.cancel()
 
     async def _report_failure(self, session: InstanceSession, evidence: Mapping[str, Any]) -> None:
         retrying = tenacity.AsyncRetrying(

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 __all__ = ["ProcessGroup", "exit_code"]
 
 _POLL_S = 0.02
@@ -20,6 +22,11 @@ class ProcessGroup:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.left: list[int] = []
+        """Who lives on after `end`, since this process may not signal them: programs of another user, as by sudo."""
+        self._given_up = asyncio.Event()
+        self._refused: set[signal.Signals] = set()
+        self._logger = structlog.get_logger().bind(pid=process.pid)
 
     @classmethod
     async def start(cls, command: Sequence[str], *, environment: Mapping[str, str]) -> Self:
@@ -37,21 +44,37 @@ class ProcessGroup:
         )
         return cls(process)
 
+    async def wait(self) -> int | None:
+        """Wait for the command's end; answers its return code, None where `end` has given up on it."""
+        waiting = {asyncio.ensure_future(self.process.wait()), asyncio.ensure_future(self._given_up.wait())}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        return self.process.returncode
+
     def send(self, number: signal.Signals) -> bool:
-        """Signal everyone in the group; whether there was anyone."""
+        """Signal everyone in the group who may be signalled; whether there was anyone at all."""
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return False
+        except PermissionError as error:
+            if number not in self._refused:
+                self._logger.warning("run.signal_refused", signal=number.name, detail=error.strerror)
+            self._refused.add(number)
         return True
 
     async def end(self, number: signal.Signals, timeout_s: float) -> None:
         """Signal the group, and kill what is left of it after `timeout_s`, or at once if this is cancelled.
 
-        One that was stopped goes on, so that it hears the signal.
+        One that was stopped goes on, so that it hears the signal. Who may not be signalled has the same time to end by
+        itself; after that it is in `left`, and not waited for any more.
         """
         try:
-            if self.send(number):
+            if not self.left and self.send(number):
                 self.send(signal.SIGCONT)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(timeout_s):
@@ -60,27 +83,49 @@ class ProcessGroup:
         finally:
             if self._lives():
                 self.send(signal.SIGKILL)
-        await self.process.wait()
+        self.left = self._refusing()
+        if self.process.pid in self.left:
+            self._given_up.set()
+        else:
+            await self.process.wait()
 
     def _lives(self) -> bool:
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return _has_living_member(self.process.pid)
+        """Whether one of the group is more than a zombie, which may stay for long where nobody reaps orphans."""
+        allowed = _signals(os.killpg, self.process.pid)
+        if allowed is None or not Path("/proc").is_dir():
+            return allowed is not None
+        members = _members(self.process.pid)
+        return any(members.values()) or (not members and not allowed)  # `/proc` may hide other users' processes
+
+    def _refusing(self) -> list[int]:
+        """Who of the group lives and may not be signalled; the group's own id where that cannot be told."""
+        if not self._lives():
+            return []
+        living = [pid for pid, lives in _members(self.process.pid).items() if lives]
+        refusing = [pid for pid in living if _signals(os.kill, pid) is False]
+        return refusing or [self.process.pid] * (_signals(os.killpg, self.process.pid) is False)
 
 
-def _has_living_member(group: int) -> bool:
-    """Whether one of a group that exists is more than a zombie, which may stay for long where nobody reaps orphans."""
-    processes = Path("/proc")
-    if not processes.is_dir():
-        return True
-    for stat in processes.glob("[0-9]*/stat"):
+def _signals(send: Callable[[int, int], None], target: int) -> bool | None:
+    """Whether a signal may be sent there; None where there is nobody."""
+    try:
+        send(target, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return False
+    return True
+
+
+def _members(group: int) -> dict[int, bool]:
+    """Who is in a group as `/proc` shows it, and whether each is more than a zombie."""
+    found: dict[int, bool] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
+            if int(its_group) == group:
+                found[int(stat.parent.name)] = state not in "ZX"
+    return found
 
 
 def exit_code(returncode: int) -> int:
