@@ -101,10 +101,10 @@ class Supervisor:
         A command that does not exist, or is not executable, is not registered: 127 and 126, as a shell answers.
         An exit with 0, or after `stop`, leaves the instance `stopped` (an ephemeral one deregistered); any other leaves
         it `failed`, reason `exit`, unless its policy starts it again. Nothing of the command's group outlives this
-        call, however it ends, but what this process may not signal (a program of another user, and it cannot do more
-        than wait): that leaves it `failed` with `left_behind` in the evidence, and not started again: 125. Raises
-        `Superseded` when another registration has taken the id, and every refusal of the
-        registration.
+        call, however it ends, but a program of another user, which this process may not signal: that leaves the
+        instance `failed`, with `left_behind` in the evidence, and not started again: 125.
+
+        Raises `Superseded` when another registration has taken the id, and every refusal of the registration.
         """
         missing = _unusable(self._command[0])
         if missing is not None:
