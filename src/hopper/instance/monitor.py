@@ -183,9 +183,9 @@ class Monitor:
         if duty.source is not None:
             self.levels.doubt(duty.source)
         duty.begin()
-        for source in self._duties if duty is self.levels else ():
-            if source.source is not None:
-                source.begin()
+        for one in self._duties if duty is self.levels else ():
+            if one.source is not None:
+                one.begin()
 
     def _begin_detector(self) -> None:
         self.detector.begin(list(self.view.replica.records.values()))
