@@ -62,7 +62,7 @@ async def test_nobody_is_reaped_in_a_hold_nor_within_one_ttl_of_it(monitor, stor
 
     monkeypatch.setattr(monitor._store, "reap", noted)
     reaping = reaping_of(monitor)
-    grave = reaping._graves["web"]
+    grave = await wait_until(lambda: reaping._graves.get("web"))
     await wait_until(lambda: local_ms() - grave.since_ms > 1_600)
     assert looks == []
     assert not await is_gone(store)
