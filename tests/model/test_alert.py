@@ -7,7 +7,9 @@ from hopper.model.alert import AlertPosition, KnownDeath
 
 def test_a_position_is_read_as_it_was_written():
     deaths = {"o2": KnownDeath(revision=6, at_ms=1000, spared=False)}
-    position = AlertPosition(epoch="e-1", revision=7, told={"down:o1": 5}, deaths=deaths, read=(8, 1200))
+    position = AlertPosition(
+        epoch="e-1", revision=7, told={"down:o1": 5}, deaths=deaths, read=(8, 1200), released={"orphans": (None, 5)}
+    )
     assert AlertPosition.from_json(position.to_json()) == position
     earlier = b'{"epoch": "e-1", "revision": 7, "told": {"down:o1": 5}}'
     assert AlertPosition.from_json(earlier) == AlertPosition(epoch="e-1", revision=7, told={"down:o1": 5})

@@ -17,6 +17,7 @@ POSITION = AlertPosition(
     told={"down:web": 5},
     deaths={"shop": KnownDeath(revision=4, at_ms=900, spared=True)},
     read=(9, 1000),
+    released={"orphans": (600, 800)},
 )
 
 
@@ -40,6 +41,7 @@ async def test_a_position_is_read_as_it_was_noted(store, surveillance):
         "told": {"down:web": 5},
         "deaths": {"shop": {"revision": 4, "at_ms": 900, "spared": True}},
         "read": [9, 1000],
+        "released": {"orphans": [600, 800]},
     }
 
 

@@ -162,7 +162,8 @@ class AlertPosition:
     """The last revision of an epoch that is dealt with, and what is so by then.
 
     `told` is what is told and not over, `down:ID` to its revision. `deaths` are the others that are down, by id. `read`
-    is the last event that was read, its revision and its time: by it the log is known again in another epoch.
+    is the last event that was read, revision and time: by it the log is known again in another epoch. `released` has
+    the last releases of guards by their groups, each with the time from which on the guard took verdicts back.
     """
 
     epoch: str
@@ -170,6 +171,7 @@ class AlertPosition:
     told: Mapping[str, int] = field(default_factory=dict)
     deaths: Mapping[str, KnownDeath] = field(default_factory=dict)
     read: tuple[int, int] | None = None
+    released: Mapping[str, tuple[int | None, int]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The position as Redis holds it."""
@@ -185,12 +187,17 @@ class AlertPosition:
             for id, death in dict(document.get("deaths", {})).items()
         }
         read = document.get("read")
+        released = {
+            str(group): (None if from_ms is None else int(from_ms), int(at_ms))
+            for group, (from_ms, at_ms) in dict(document.get("released", {})).items()
+        }
         return cls(
             epoch=str(document["epoch"]),
             revision=int(document["revision"]),
             told=told,
             deaths=deaths,
             read=None if read is None else (int(read[0]), int(read[1])),
+            released=released,
         )
 
 

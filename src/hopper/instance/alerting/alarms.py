@@ -41,8 +41,9 @@ _HIDING = frozenset({"maintenance", "parent_id"})
 class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
 
-    `told` is what was told before and is not over, by the keys of the alerts, and `deaths` are those that were known
-    and not told. Where events may be missing, `reconcile` says what they would have led to and is still so.
+    `told` is what was told before and is not over, by the keys of the alerts; `deaths` are those that were known and
+    not told, and `released` the guards that were. Where events may be missing, `reconcile` says what they would have
+    led to and is still so.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class Alarms:
         settle_s: float,
         told: Mapping[str, int] | None = None,
         deaths: Mapping[str, KnownDeath] | None = None,
+        released: Mapping[str, tuple[int | None, int]] | None = None,
     ) -> None:
         self.told: dict[str, int] = dict(told or {})
         self._settle_s = settle_s
-        self._releases = Releases()
+        self._releases = Releases(released or {})
         self._deaths = Deaths(deaths or {})
 
     @property
@@ -72,6 +74,11 @@ class Alarms:
         """Who is known to be down, told or not, by id."""
         return self._deaths.all()
 
+    @property
+    def released(self) -> dict[str, tuple[int | None, int]]:
+        """The last releases of guards, for another leader: those that lapsed before are judged right after."""
+        return dict(self._releases.spans)
+
     def unseen(self) -> dict[str, Death]:
         """Deaths that are to be told and whose verdicts were not read, by id, once each: `recall` them before `due`."""
         return self._deaths.pop_unseen()
@@ -83,7 +90,7 @@ class Alarms:
         self._releases.heed_clock(event.at_ms)
         match event.type:
             case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
-                return self._hold(event)
+                return self._hold(event, replica)
             case EventType.GUARD_RAISED | EventType.GUARD_RELEASED:
                 return self._guard(event, replica)
         record = event.record
@@ -100,6 +107,8 @@ class Alarms:
             self._judged(record, event, now_s)
         elif record.health is not Health.SUSPECT and not _HIDING.isdisjoint(event.previous):
             self._look_again(record, event.revision, now_s)
+        if "parent_id" in event.previous:
+            self._look_below(record, event.revision, replica, now_s)
         failed = f"{AlertKind.FAILED}:{record.id}"
         if (gone or not is_failing(record)) and self.told.get(failed, event.revision) < event.revision:
             del self.told[failed]
@@ -113,27 +122,29 @@ class Alarms:
             alerts.append(Alert.of_event(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
         return alerts
 
-    def _hold(self, event: Event) -> list[Alert]:
+    def _hold(self, event: Event, replica: Replica) -> list[Alert]:
         if is_routine(event.evidence, event.reason):
             return []
         if event.type is EventType.HOLD_STARTED:
-            return self._begun(Alert.of_event(AlertKind.HOLD, AlertStatus.FIRING, event, None))
+            return self._begun(Alert.of_event(AlertKind.HOLD, AlertStatus.FIRING, event, None), replica)
         return self._ended(Alert.of_event(AlertKind.HOLD, AlertStatus.RESOLVED, event, None))
 
     def _guard(self, event: Event, replica: Replica) -> list[Alert]:
         group = str(event.evidence.get("group", ""))
         if event.type is EventType.GUARD_RAISED:
-            return self._begun(Alert.of_event(AlertKind.GUARD, AlertStatus.FIRING, event, None))
+            return self._begun(Alert.of_event(AlertKind.GUARD, AlertStatus.FIRING, event, None), replica)
         self._releases.put(group, event.evidence, event.at_ms)
         more = left_down(group, replica)
         return self._ended(Alert.of_event(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=more))
 
-    def _begun(self, alert: Alert) -> list[Alert]:
-        """A guard or a hold begins: it is told, unless the leader before did."""
-        if self.told.get(alert.key, -1) >= alert.revision:
+    def _begun(self, alert: Alert, replica: Replica) -> list[Alert]:
+        """A guard or a hold begins: it is told, unless the leader before did. An earlier one is over."""
+        earlier = self.told.get(alert.key, -1)
+        if earlier >= alert.revision:
             return []
+        ends = over(alert.key, earlier, replica, alert.at_ms) if alert.key in self.told else []
         self.told[alert.key] = alert.revision
-        return [alert]
+        return [*ends, alert]
 
     def _ended(self, alert: Alert) -> list[Alert]:
         """A guard or a hold is over, also one whose begin was not told; unless another was told since."""
@@ -157,10 +168,9 @@ class Alarms:
 
     def _over(self, event: Event, record: Record, replica: Replica, now_s: float, *, gone: bool) -> list[Alert]:
         """It is down no more: say so if it was told, unless it flaps; and look at those below that still are."""
-        self._deaths.forget(record.id)
+        self._deaths.forget(record.id, event.revision)
         if gone or event.previous.get("health") in LOST or event.previous.get("state") == State.FAILED:
-            for below in self._dead_below(record, replica):
-                self._look_again(below, event.revision, now_s)
+            self._look_below(record, event.revision, replica, now_s)
         key = f"{AlertKind.DOWN}:{record.id}"
         if self.told.get(key, event.revision) >= event.revision or (record.flapping and record.monitored and not gone):
             return []
@@ -170,11 +180,10 @@ class Alarms:
 
     def _is_dead(self, record: Record) -> bool:
         """Whether it is down, or was until a restart was claimed: one that failed by itself is told as that."""
-        if record.state is not State.FAILED:
+        if record.state is not State.FAILED or record.down_at_ms is None:
             return record.health is Health.DOWN
-        if f"{AlertKind.DOWN}:{record.id}" in self.told or self._deaths.get(record) is not None:
-            return True
-        return record.down_at_ms is not None and f"{AlertKind.FAILED}:{record.id}" not in self.told
+        down, failed = f"{AlertKind.DOWN}:{record.id}", f"{AlertKind.FAILED}:{record.id}"
+        return down in self.told or self._deaths.has(record) or failed not in self.told
 
     def _dead(self, replica: Replica, parent: str | None = None) -> list[Record]:
         """Those that are dead, all or the children of one. Looks only at what is down or failed, since all may be far
@@ -203,7 +212,9 @@ class Alarms:
             evidence=event.evidence,
         )
         self._deaths.put(record.id, death)
-        self._deaths.wait(record.id, death, now_s + self._settle_s)
+        death.spared = death.spared or self._releases.spare(record, death, {})
+        if not death.spared:
+            self._deaths.wait(record.id, death, now_s + self._settle_s)
 
     def _claimed(self, record: Record, event: Event) -> None:
         """It died, and its restart is claimed or will not be: what waits to be told of it says so."""
@@ -218,6 +229,11 @@ class Alarms:
             death.origin = origin
             self._deaths.wait(record.id, death, now_s + self._settle_s)
 
+    def _look_below(self, record: Record, origin: int, replica: Replica, now_s: float) -> None:
+        """Look at those below an instance that are down, since they may not be hidden by one above them any more."""
+        for below in self._dead_below(record, replica):
+            self._look_again(below, origin, now_s)
+
     def due(self, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts whose time has come, those above before those below them; of very many only the first.
 
@@ -227,7 +243,7 @@ class Alarms:
         for order, id, death in self._deaths.pop_due(now_s):
             record = replica.records.get(id)
             if record is None or not self._is_dead(record) or record.incarnation != death.incarnation:
-                self._deaths.forget(id)
+                self._deaths.forget(id, replica.revision)
                 continue
             ripe.append((_RANK[record.scope], order, record, death))
         alerts = (

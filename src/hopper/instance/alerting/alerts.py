@@ -191,6 +191,7 @@ class Alerts(Duty):
             settle_s=self._settings.guard_settle_s,
             told=self._sent,
             deaths=position.deaths if position is not None else {},
+            released=position.released if position is not None else {},
         )
         self._noted, self._first = None, position is None and not why
         if position is not None:
@@ -264,6 +265,7 @@ class Alerts(Duty):
             revision=max(self._floor, min([*(origin - 1 for origin in origins), self._revision])),
             told=dict(self._sent),
             read=self._read,
+            released=self._alarms.released,
             deaths={id: deaths[id] for id in deaths if f"{AlertKind.DOWN}:{id}" not in self._sent},
         )
         self._noted_s, self._news = now_s, False

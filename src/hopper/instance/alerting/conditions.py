@@ -55,7 +55,8 @@ def _is_still_down(record: Record, revision: int) -> bool:
 
 def newest(key: str, replica: Replica) -> int:
     """The latest revision at which what was told under a key can have begun."""
-    record = replica.records.get(key.partition(":")[2])
+    kind, _, subject = key.partition(":")
+    record = replica.records.get(subject) if kind in (AlertKind.DOWN, AlertKind.FAILED) else None
     return replica.revision if record is None else record.revision
 
 

@@ -61,6 +61,11 @@ class Deaths:
         death = self._known.get(record.id)
         return death if death is not None and death.incarnation == record.incarnation else None
 
+    def has(self, record: Record) -> bool:
+        """Whether the death of this incarnation is known, here or to the leader before."""
+        handed = self._handed.get(record.id)
+        return self.get(record) is not None or (handed is not None and handed.at_ms == record.down_at_ms)
+
     def of(self, record: Record, origin: int) -> Death:
         """The death of one that is dead: as it is known, else as the leader before knew it or the record tells."""
         death = self.get(record)
@@ -74,7 +79,7 @@ class Deaths:
                 reason=FOUND,
                 seen=False,
             )
-            handed = self._handed.pop(record.id, None)
+            handed = self._handed.get(record.id)
             if handed is not None and handed.at_ms == at_ms:
                 death.revision, death.spared = handed.revision, handed.spared
         return death
@@ -86,9 +91,12 @@ class Deaths:
             death.spared = handed.spared
         self._known[id] = death
 
-    def forget(self, id: str) -> None:
-        """It lives again, or is gone."""
+    def forget(self, id: str, revision: int) -> None:
+        """It lives again, or is gone, by an event of this revision."""
         self._known.pop(id, None)
+        handed = self._handed.get(id)
+        if handed is not None and handed.revision < revision:
+            del self._handed[id]
 
     def keep(self, ids: Collection[str]) -> None:
         """Forget all but these, who alone are dead."""

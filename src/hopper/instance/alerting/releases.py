@@ -1,6 +1,5 @@
 """Releases: guards that were, and whom the alert of a guard tells of, so that nobody else's does. It does no I/O."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,29 +13,33 @@ from hopper.model.selector import Selector
 
 __all__ = ["Releases", "left_down"]
 
+Span = tuple[int | None, int]
+
 _REMEMBERED_MS = 3_600_000
 """How long a release is remembered, at least: those that lapsed before it are judged right after it."""
 
 
 class Releases:
-    """The last release of each group's guard. Times are milliseconds of Redis' clock."""
+    """The last release of each group's guard. Times are milliseconds of Redis' clock.
 
-    def __init__(self) -> None:
-        self._spans: dict[str, tuple[float, int]] = {}
-        """From when on the guard took verdicts back, and when it was released."""
-        self._now_ms = 0
+    `spans` has for each group from when on the guard took verdicts back, None for always, and when it was released.
+    """
+
+    def __init__(self, spans: Mapping[str, Span]) -> None:
+        self.spans = dict(spans)
+        self._now_ms = max((at_ms for _, at_ms in self.spans.values()), default=0)
 
     def heed_clock(self, at_ms: int) -> None:
         """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
         if at_ms < self._now_ms:
-            self._spans = {group: span for group, span in self._spans.items() if span[1] <= at_ms}
+            self.spans = {group: span for group, span in self.spans.items() if span[1] <= at_ms}
         self._now_ms = at_ms
 
     def put(self, group: str, guard: Mapping[str, Any], at_ms: int) -> None:
         """The guard of a group was released."""
         from_ms = _reach_ms(guard)
-        self._spans = {other: span for other, span in self._spans.items() if at_ms - span[1] < _REMEMBERED_MS}
-        self._spans[group] = (from_ms if from_ms <= at_ms else -math.inf, at_ms)
+        self.spans = {other: span for other, span in self.spans.items() if at_ms - span[1] < _REMEMBERED_MS}
+        self.spans[group] = (None if from_ms is None or from_ms > at_ms else from_ms, at_ms)
 
     def spare(self, record: Record, death: Death, guards: Mapping[str, Mapping[str, Any]]) -> bool:
         """Whether a guard's alert tells of a death: one of these stands, or one stood when the heartbeat lapsed.
@@ -45,21 +48,25 @@ class Releases:
         """
         if death.reason == Reason.GUARD:
             return True
-        if any(_is_in(group, record) and death.at_ms >= _reach_ms(guard) for group, guard in guards.items()):
+        if any(_is_in(group, record) and _is_after(_reach_ms(guard), death) for group, guard in guards.items()):
             return True
         lapsed_ms = death.evidence.get("deadline_ms", death.at_ms)
         return any(
-            _is_in(group, record) and from_ms <= death.at_ms and lapsed_ms < at_ms
-            for group, (from_ms, at_ms) in self._spans.items()
+            _is_in(group, record) and _is_after(from_ms, death) and lapsed_ms < at_ms
+            for group, (from_ms, at_ms) in self.spans.items()
         )
 
 
-def _reach_ms(guard: Mapping[str, Any]) -> float:
-    """From when on a guard takes verdicts back: a TTL before it was raised. All of them, where it does not say."""
+def _reach_ms(guard: Mapping[str, Any]) -> int | None:
+    """From when on a guard takes verdicts back: a TTL before it was raised. None where it does not say."""
     since_ms, ttl_ms = guard.get("since_ms"), guard.get("ttl_ms")
     if isinstance(since_ms, int | float) and isinstance(ttl_ms, int | float):
-        return since_ms - ttl_ms
-    return -math.inf
+        return int(since_ms - ttl_ms)
+    return None
+
+
+def _is_after(from_ms: int | None, death: Death) -> bool:
+    return from_ms is None or death.at_ms >= from_ms
 
 
 def left_down(group: str, replica: Replica) -> dict[str, int]:

@@ -27,6 +27,8 @@ class Scene:
         self.replica = Replica()
         self.now_s = 0.0
         self.log: dict[int, Event] = {}
+        self.deaf = False
+        """Whether the alarms do not hear of what happens."""
         self.told: list[Alert] = []
         for id, parent in {"g": None, "p1": "g", "p2": "g", "o1": "p1", "o2": "p1"}.items():
             self.happens(EventType.REGISTERED, id, parent_id=parent, incarnation=self.replica.revision + 1)
@@ -65,7 +67,8 @@ class Scene:
         )
         self.replica.apply(event)
         self.log[revision] = event
-        self.told += self.alarms.take(event, self.replica, self.now_s)
+        if not self.deaf:
+            self.told += self.alarms.take(event, self.replica, self.now_s)
         return event
 
     def goes_down(self, *ids: str, reason: str = "lapsed", **evidence: Any) -> None:
@@ -94,15 +97,19 @@ class Scene:
         """Let what is so be compared with what is told."""
         self.told += self.alarms.reconcile(self.replica, self.now_s, int(self.now_s * 1000))
 
-    def reads_again(self, first: int) -> None:
-        """Let the alarms come to the events from a revision on, as those of a leader that takes over."""
-        for revision in range(first, self.replica.revision + 1):
+    def reads_again(self, first: int, last: int | None = None) -> None:
+        """Let the alarms come to these events, or all from a revision on, as those of a leader that takes over."""
+        for revision in range(first, (last or self.replica.revision) + 1):
             self.told += self.alarms.take(self.log[revision], self.replica, self.now_s)
 
     def changes_leader(self) -> None:
         """Let another leader begin, by what this one has noted."""
-        self.alarms = Alarms(settle_s=SETTLE_S, told=self.alarms.told, deaths=self.alarms.deaths)
+        self.is_led_by_another()
         self.compares()
+
+    def is_led_by_another(self) -> None:
+        known = self.alarms
+        self.alarms = Alarms(settle_s=SETTLE_S, told=known.told, deaths=known.deaths, released=known.released)
 
     @property
     def news(self) -> list[str]:

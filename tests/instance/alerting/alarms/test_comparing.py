@@ -10,6 +10,7 @@ from hopper.model.state import State
 from instance.alerting.alarms.scene import SETTLE_S, Scene
 from instance.alerting.alarms.test_failures import fails_and_stays
 from instance.alerting.alarms.test_guards import guard
+from instance.alerting.alarms.test_restarts import claims
 
 
 def knows_nothing(scene: Scene, **told: int) -> None:
@@ -35,6 +36,15 @@ def test_what_is_so_and_was_not_told_is_told_once(scene):
     scene.compares()
     scene.passes()
     assert scene.news == []
+
+
+def test_one_whose_restart_was_claimed_is_found_as_dead_and_not_as_failed(scene):
+    scene.goes_down("o1")
+    claims(scene)
+    knows_nothing(scene)
+    scene.compares()
+    scene.passes()
+    assert scene.news == ["down firing o1"]
 
 
 def test_what_is_found_has_names_by_which_its_receiver_knows_it_again(scene):
@@ -203,6 +213,25 @@ def test_whom_a_guard_left_down_is_not_told_of_by_who_reads_of_the_verdict_but_n
     scene.told.clear()
     scene.alarms = Alarms(settle_s=SETTLE_S, deaths=scene.alarms.deaths)
     scene.reads_again(scene.replica.revision)
+    scene.passes()
+    assert scene.news == []
+
+
+def test_who_reads_of_an_earlier_death_does_not_forget_that_the_present_one_is_not_to_be_told(scene):
+    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
+    scene.goes_down("o1")
+    first = scene.happens(EventType.UPDATED, "o1", maintenance=None).revision
+    scene.passes(5)
+    scene.comes_back("o1", down_at_ms=None)
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    scene.goes_down("o1", deadline_ms=4999)
+    scene.passes()
+    assert scene.news[-1] == "guard resolved project:p1"
+    scene.alarms = Alarms(settle_s=SETTLE_S, deaths=scene.alarms.deaths)
+    for revision in (first, scene.replica.revision):
+        scene.reads_again(revision, revision)
+    scene.compares()
     scene.passes()
     assert scene.news == []
 

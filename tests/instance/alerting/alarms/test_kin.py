@@ -43,6 +43,14 @@ def test_one_that_is_down_is_told_of_when_it_leaves_the_dead_parent(scene):
     assert scene.news == ["down firing p1", "down firing o1", "down firing o2"]
 
 
+def test_one_that_is_down_is_told_of_when_its_parent_leaves_the_dead_one_above(scene):
+    scene.goes_down("g", "o1")
+    scene.passes()
+    scene.happens(EventType.PARENT_CHANGED, "p1", parent_id=None)
+    scene.passes()
+    assert scene.news == ["down firing g", "down firing o1"]
+
+
 def test_it_is_told_of_too_where_the_parent_was_suspect_again_before_it_was_back(scene):
     scene.goes_down("p1")
     scene.passes()
