@@ -36,7 +36,14 @@ def _once(receiver: Receiver) -> list[str]:
 
 
 async def arrive(receiver: Receiver, *news: str) -> None:
-    await wait_until(lambda: told(receiver) == list(news), message=f"{news}; there are {told(receiver)}")
+    def all_of_it() -> bool:
+        return told(receiver) == list(news)
+
+    try:
+        await wait_until(all_of_it)
+    except AssertionError:
+        assert told(receiver) == list(news)
+        raise
 
 
 async def noted(store: InstanceStore) -> AlertPosition | None:

@@ -111,7 +111,8 @@ async def test_what_was_told_of_data_that_are_lost_mutes_nobody(settings, tmp_pa
             await wait_until(
                 lambda: monitor.view.complete and monitor.view.revision < late and monitor.view.epoch != epoch
             )
-            receiver.always = 204
+            receiver.always, refused = 204, len(deliveries(receiver))
+            await wait_until(lambda: len(deliveries(receiver)) > refused)  # what waited is told, of lost data or not
             await wait_until(lambda: noted_of_another(store, epoch))
             receiver.deliveries.clear()
             await store.register(spec("project", "web", ttl_ms=1000))
