@@ -40,17 +40,17 @@ def is_so(key: str, revision: int, replica: Replica) -> bool:
             record = replica.records.get(subject)
             if record is None:
                 return subject in replica.unreadable
-            return is_failing(record) if kind == AlertKind.FAILED else _is_still_down(record, revision)
+            if record.incarnation > revision and not record.flapping:
+                return False  # it was of another incarnation
+            return is_failing(record) if kind == AlertKind.FAILED else _is_still_down(record)
         case _:
             return True  # a newer version told of it
 
 
-def _is_still_down(record: Record, revision: int) -> bool:
-    """Whether the end of a death is not to be told. One that flaps is not calm, though it lives; of others each
-    incarnation has a death of its own.
-    """
+def _is_still_down(record: Record) -> bool:
+    """Whether the end of a death is not to be told: one that flaps is not calm, though it lives."""
     dead = record.health in LOST or (record.state is State.FAILED and record.down_at_ms is not None)
-    return (dead or record.monitored) if record.flapping else (dead and record.incarnation <= revision)
+    return dead or (record.flapping and record.monitored)
 
 
 def newest(key: str, replica: Replica) -> int:

@@ -76,6 +76,21 @@ def test_the_end_of_a_guard_and_of_a_hold_that_was_missed_is_told(scene):
     assert scene.alarms.told == {}
 
 
+def test_a_hold_that_follows_another_whose_end_was_missed_is_told_after_that_end(scene):
+    scene.happens(EventType.HOLD_STARTED, reason="Redis stood still")
+    scene.deaf = True
+    scene.happens(EventType.HOLD_ENDED)
+    scene.deaf = False
+    scene.happens(EventType.HOLD_STARTED, reason="Redis is away")
+    assert [alert.delivery(epoch="e") for alert in scene.told] == [
+        "e-6-hold-firing",
+        "e-hold@6-hold-resolved",
+        "e-8-hold-firing",
+    ]
+    scene.compares()
+    assert scene.news == ["hold firing", "hold resolved", "hold firing"]
+
+
 def test_the_routine_hold_of_a_leader_is_not_found(scene):
     scene.happens(EventType.HOLD_STARTED, evidence={"reason": "leadership"})
     scene.compares()
@@ -114,15 +129,22 @@ def test_what_was_told_and_is_so_is_over_and_told_again_at_the_next_change(scene
 
 
 @pytest.mark.parametrize(
-    ("flapping", "news"), [(False, ["down resolved o1", "down firing o1"]), (True, [])], ids=["calm", "flapping"]
+    ("flapping", "news"),
+    [(False, ["down resolved o1", "failed firing o2", "down firing o1"]), (True, [])],
+    ids=["calm", "flapping"],
 )
-def test_another_incarnation_that_is_down_has_a_death_of_its_own_unless_it_flaps(scene, flapping, news):
+def test_another_incarnation_that_is_down_or_failed_is_told_of_unless_it_flaps(scene, flapping, news):
     scene.goes_down("o1")
+    fails_and_stays(scene, "o2")
     scene.passes()
-    told = scene.alarms.told["down:o1"]
+    told, failed = scene.alarms.told["down:o1"], scene.alarms.told["failed:o2"]
     scene.happens(EventType.SUPERSEDED, "o1", health=Health.HEALTHY, incarnation=20, flapping=flapping, down_at_ms=None)
     scene.goes_down("o1")
-    knows_nothing(scene, down_o1=told)
+    scene.happens(
+        EventType.SUPERSEDED, "o2", state=State.RUNNING, health=Health.HEALTHY, incarnation=21, flapping=flapping
+    )
+    fails_and_stays(scene, "o2")
+    knows_nothing(scene, down_o1=told, failed_o2=failed)
     scene.compares()
     scene.passes()
     assert scene.news == news

@@ -62,6 +62,21 @@ def test_after_a_clock_that_is_set_back_a_released_guard_hides_no_death(scene):
     assert scene.news == ["guard firing project:p1", "guard resolved project:p1", "down firing o1"]
 
 
+def test_one_that_a_guard_left_down_in_maintenance_is_not_told_of_after_another_guard_either(scene):
+    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
+    for down in ("o1", None):
+        evidence = {"group": "project:p1", "since_ms": int(scene.now_s * 1000), "ttl_ms": 1000}
+        scene.happens(EventType.GUARD_RAISED, evidence=evidence)
+        scene.passes(5)
+        scene.happens(EventType.GUARD_RELEASED, evidence=evidence)
+        if down is not None:
+            scene.goes_down(down, deadline_ms=4999)
+        scene.passes(60)
+    scene.happens(EventType.UPDATED, "o1", maintenance=None)
+    scene.passes()
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"] * 2
+
+
 def test_a_guard_hides_whom_it_left_down_though_the_clock_was_set_back_while_it_stood(scene):
     scene.passes(7200)
     evidence = {"group": "project:p1", "since_ms": int(scene.now_s * 1000), "ttl_ms": 1000}

@@ -8,8 +8,10 @@ from hopper.instance.alerting.alarms import Alarms
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.policy import Maintenance
+from hopper.model.state import State
 from instance.alerting.alarms.scene import SETTLE_S
 from instance.alerting.alarms.test_failures import fails_and_stays
+from instance.alerting.alarms.test_guards import guard
 from instance.alerting.alarms.test_restarts import claims
 
 
@@ -65,6 +67,51 @@ def test_one_that_was_down_and_failed_by_itself_is_not_told_of_as_down_by_the_ne
     scene.changes_leader()
     scene.passes()
     assert scene.news == ["failed firing o1"]
+
+
+def test_one_that_flaps_and_whose_failure_was_told_is_told_of_as_down_by_the_next_leader(scene):
+    scene.flaps("o1", True)
+    fails_and_stays(scene, "o1")
+    scene.happens(EventType.STATE_CHANGED, "o1", state=State.STARTING, health=Health.HEALTHY)
+    scene.goes_down("o1")
+    claims(scene)
+    scene.changes_leader()
+    scene.passes()
+    assert scene.news == ["failed firing o1", "down firing o1"]
+
+
+def test_who_reads_that_one_failed_by_itself_does_not_hold_to_the_death_that_was_handed_over(scene):
+    scene.goes_down("o1")
+    known = scene.alarms.deaths
+    fails_and_stays(scene, "o1")
+    scene.flaps("o1", True)
+    scene.told.clear()
+    scene.alarms = Alarms(settle_s=SETTLE_S, deaths=known)
+    scene.reads_again(scene.replica.revision - 1)
+    scene.compares()
+    scene.passes()
+    assert scene.news == ["failed firing o1"]
+
+
+def test_the_guard_that_was_released_under_one_leader_hides_whom_it_left_down_under_the_next(scene):
+    guard(scene, EventType.GUARD_RAISED, "project:p1")
+    scene.happens(EventType.HEALTH_CHANGED, "o1", health=Health.SUSPECT, reason="guard")
+    scene.passes(5)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    scene.changes_leader()
+    scene.goes_down("o1", deadline_ms=4999)
+    scene.passes()
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
+
+
+def test_it_hides_nobody_once_the_clock_was_set_back_behind_it(scene):
+    scene.passes(7200)
+    guard(scene, EventType.GUARD_RELEASED, "project:p1")
+    scene.changes_leader()
+    scene.now_s -= 3600
+    scene.goes_down("o1")
+    scene.passes()
+    assert scene.news == ["guard resolved project:p1", "down firing o1"]
 
 
 @pytest.mark.parametrize("changes", [False, True], ids=["the same leader", "another leader"])

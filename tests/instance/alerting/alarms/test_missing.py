@@ -30,7 +30,6 @@ class World(Scene):
         self.spared: set[str] = set()
         self.left: dict[str, int] = {}
         """Whom a guard left down, and since when."""
-        self.claimed: set[str] = set()
 
     def get(self, id: str) -> Record | None:
         return self.replica.records.get(id)
@@ -81,13 +80,11 @@ class World(Scene):
         if record is not None and record.health is Health.DOWN and record.maintenance is None:
             kind = EventType.RESTART_CLAIMED if number else EventType.RESTART_EXHAUSTED
             self.happens(kind, id, state=State.FAILED, health=Health.UNKNOWN, stopped_at_ms=self.now_ms)
-            self.claimed.add(id)
 
     def _fails(self, id: str, _: int) -> None:
         record = self.get(id)
         if record is not None and record.monitored:
             changes = {"health": Health.UNKNOWN, "stopped_at_ms": self.now_ms}
-            self.claimed.discard(id)
             self.happens(EventType.STATE_CHANGED, id, state=State.FAILED, **changes)
 
     def _starts(self, id: str, number: int) -> None:
@@ -232,6 +229,5 @@ def test_in_the_end_exactly_what_is_so_is_told_and_not_over(happens):
         if dead and spared:
             assert id in world.spared, f"{id} was spared by nobody"
         if record is not None and record.state is State.FAILED:
-            as_what = {f"down:{id}"} | (set() if id in world.claimed else {f"failed:{id}"})
-            assert as_what & world.open or spared, f"{id} is failed"
+            assert {f"down:{id}", f"failed:{id}"} & world.open or spared, f"{id} is failed"
     assert not {key for key in world.open if key.startswith(("guard", "hold"))}
