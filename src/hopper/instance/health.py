@@ -9,7 +9,7 @@ import orjson
 from hopper.errors import NotFound, StoreFault, Unavailable
 from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
-from hopper.model.group import GLOBAL, group_name
+from hopper.model.group import groups_around
 from hopper.model.health import Health
 from hopper.model.heartbeat import Metrics, parse_heartbeat
 from hopper.model.reasons import reasons_of
@@ -178,8 +178,8 @@ class HealthReports:
 
     def _guard_over(self, record: Record) -> str | None:
         """Why the group of an instance is guarded, None where it is not."""
-        guards, group = self._view.replica.guards, group_name(record)
-        evidence = guards.get(group) or (None if record.is_orphan else guards.get(GLOBAL))
+        guards = self._view.replica.guards
+        evidence = next((guards[group] for group in groups_around(record) if group in guards), None)
         return None if evidence is None else str(evidence.get("reason", "no reason given"))
 
     def _report(self, record: Record, value: bytes | None, *, away: bool = False) -> InstanceHealth:

@@ -8,6 +8,7 @@ from hopper.instance.health import GuardReport, HealthReports
 from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.service import RegistryService
 from hopper.model.event import Reason
+from hopper.model.group import is_group, project_of
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 
@@ -46,11 +47,12 @@ class RegistryOperations(RegistryService, abc.ABC):
         Who of them is silent is judged at once, and brings about no other guard. The hold is none: it ends by itself.
         Idempotent. Raises `Invalid` for what is no group, and `NotFound` for that of a Project which there is not.
         """
-        if group is not None and group not in ("global", "orphans") and not group.startswith("project:"):
+        if group is not None and not is_group(group):
             raise Invalid(f"group is {group!r}, not global, orphans or project:ID", field="group", value=group)
         guards = (await self.guard()).guards
-        if group is not None and group.startswith("project:") and group not in guards:
-            project = await self.store.read(group.removeprefix("project:"))
+        owner = None if group is None else project_of(group)
+        if owner is not None and group not in guards:
+            project = await self.store.read(owner)
             if project is None or project.scope is not Scope.PROJECT:
                 raise NotFound(f"there is no group '{group}': no project has that id")
         groups = guards if group is None else [group]

@@ -6,6 +6,7 @@ from typing import Any
 from hopper.instance.alerting.deaths import Death
 from hopper.instance.replica import Replica
 from hopper.model.event import Reason
+from hopper.model.group import ORPHANS, groups_around, project_of
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -48,11 +49,12 @@ class Releases:
         """
         if death.reason == Reason.GUARD:
             return True
-        if any(_is_in(group, record) and _is_after(_reach_ms(guard), death) for group, guard in guards.items()):
+        groups = groups_around(record)
+        if any(group in groups and _is_after(_reach_ms(guard), death) for group, guard in guards.items()):
             return True
         lapsed_ms = death.evidence.get("deadline_ms", death.at_ms)
         return any(
-            _is_in(group, record) and _is_after(from_ms, death) and lapsed_ms < at_ms
+            group in groups and _is_after(from_ms, death) and lapsed_ms < at_ms
             for group, (from_ms, at_ms) in self.spans.items()
         )
 
@@ -77,16 +79,8 @@ def left_down(group: str, replica: Replica) -> dict[str, int]:
 
 def _count_in(group: str, health: Health, replica: Replica) -> int:
     """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
-    if group.startswith("project:"):
-        wanted = frozenset({health})
-        project = group.removeprefix("project:")
+    wanted, project = frozenset({health}), project_of(group)
+    if project is not None:
         return len(replica.select(Selector(health=wanted, parent=project, scope=frozenset({Scope.ORCHESTRATION}))))
-    orphans = len(replica.select(Selector(health=frozenset({health}), orphan=True)))
-    return orphans if group == "orphans" else replica.count("health", health) - orphans
-
-
-def _is_in(group: str, record: Record) -> bool:
-    """Whether an instance belongs to a guarded group: `project:ID`, `orphans` or `global`, which is all the others."""
-    if group.startswith("project:"):
-        return record.parent_id == group.removeprefix("project:") and record.scope is Scope.ORCHESTRATION
-    return record.is_orphan == (group == "orphans")
+    orphans = len(replica.select(Selector(health=wanted, orphan=True)))
+    return orphans if group == ORPHANS else replica.count("health", health) - orphans
