@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from hopper.model.identifiers import NAMESPACE_PATTERN
 from hopper.model.policy import Threshold
 from hopper.model.thresholds import flaw_of
-from hopper.model.webhook import is_pattern, target_of
+from hopper.model.webhook import RULE, is_pattern, target_of
 
 __all__ = ["Settings"]
 
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
     @classmethod
     def _can_be_called(cls, value: str | None) -> str | None:
         if value and target_of(value) is None:
-            raise ValueError("a webhook is an http:// or https:// URL with a host, without user and password")
+            raise ValueError(f"a webhook is {RULE}")
         return value
 
     @field_validator("redis_url", "alert_webhook", "webhook_secret")

@@ -13,7 +13,7 @@ import tenacity
 
 from hopper.config import Settings
 from hopper.errors import WebhookFailed, WebhookRefused
-from hopper.model.webhook import Target, allowed, signature, target_of
+from hopper.model.webhook import RULE, Target, allowed, signature, target_of
 
 __all__ = ["Webhook"]
 
@@ -68,10 +68,7 @@ class Webhook:
     def _target(self, url: str, *, allow_listed: bool) -> Target:
         target = target_of(url)
         if target is None:
-            raise WebhookRefused(
-                "a webhook cannot be called: its URL is not http:// or https:// with a host, in plain characters, "
-                "without user and password"
-            )
+            raise WebhookRefused(f"a webhook cannot be called: it is not {RULE}")
         patterns = self._settings.webhook_allow
         if allow_listed and not allowed(url, patterns):
             names = ", ".join(patterns) or "nobody"

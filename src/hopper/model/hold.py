@@ -8,7 +8,10 @@ that it was promised. All times are milliseconds of one monotonic clock.
 import math
 from dataclasses import dataclass
 
-__all__ = ["HoldLedger"]
+__all__ = ["LEADERSHIP", "HoldLedger"]
+
+LEADERSHIP = "leadership"
+"""The reason of the hold with which every leader begins: routine, told to nobody."""
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from hopper.model.record import MAX_RECORD_BYTES, Record, encode_field
 from hopper.model.scope import Scope
 from hopper.model.state import State
 from hopper.model.thresholds import flaw_of
-from hopper.model.webhook import target_of
+from hopper.model.webhook import RULE, target_of
 
 __all__ = [
     "FIELD_KINDS",
@@ -196,8 +196,8 @@ def _check_webhook(spec: InstanceSpec) -> None:
     """Refuse a webhook that is never called, whatever hosts an operator allows."""
     url = spec.restart.webhook if spec.restart is not None else None
     if url is not None and target_of(url) is None:
-        reason = "a webhook is an http:// or https:// URL with a host, without user and password"
-        raise Invalid(f"restart.webhook is {_shown(url)}: {reason}", field="restart.webhook", value=url)
+        message = f"restart.webhook is {_shown(url)}: a webhook is {RULE}"
+        raise Invalid(message, field="restart.webhook", value=url)
 
 
 _UNKNOWN: Final = frozenset({"extra_forbidden", "unexpected_keyword_argument"})

@@ -8,7 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-__all__ = ["Target", "allowed", "delivery_of", "is_pattern", "signature", "target_of"]
+__all__ = ["RULE", "Target", "allowed", "delivery_of", "is_pattern", "signature", "target_of"]
+
+RULE = "an http:// or https:// URL with a host, in plain characters, without user and password"
+"""What a URL must be to be called, as errors say it."""
 
 _PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-~]+")

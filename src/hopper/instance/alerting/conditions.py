@@ -7,6 +7,7 @@ from hopper.instance.alerting.releases import left_down
 from hopper.instance.replica import Replica
 from hopper.model.alert import Alert, AlertKind, AlertStatus
 from hopper.model.health import Health
+from hopper.model.hold import LEADERSHIP
 from hopper.model.record import Record
 from hopper.model.state import State
 
@@ -14,13 +15,10 @@ __all__ = ["LOST", "is_failing", "is_routine", "is_so", "newest", "over", "stand
 
 LOST = frozenset({Health.DOWN, Health.SUSPECT})
 
-_LEADERSHIP = "leadership"
-"""The reason of the hold with which every leader begins: routine, told to nobody."""
-
 
 def is_routine(hold: Mapping[str, Any], reason: str = "") -> bool:
     """Whether a hold is the one with which every leader begins."""
-    return bool(hold.get("reason", reason) == _LEADERSHIP)
+    return bool(hold.get("reason", reason) == LEADERSHIP)
 
 
 def is_failing(record: Record) -> bool:

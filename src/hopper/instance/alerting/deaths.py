@@ -12,7 +12,6 @@ from hopper.model.record import Record
 
 __all__ = ["Death", "Deaths"]
 
-
 _AT_ONCE = 500
 """Deaths looked at before the next pulse of the monitor has its turn."""
 

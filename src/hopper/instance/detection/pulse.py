@@ -9,14 +9,11 @@ import structlog
 from hopper.config import Settings
 from hopper.errors import HopperError, NewerSchema, NotLeader
 from hopper.model.clock import RedisClock
-from hopper.model.hold import HoldLedger
+from hopper.model.hold import LEADERSHIP, HoldLedger
 from hopper.store.instances import InstanceStore
 from hopper.store.surveillance import PulseAnswer, SurveillanceStore
 
 __all__ = ["Pulse", "local_ms"]
-
-_LEADERSHIP = "leadership"
-"""The reason of the hold with which every leader begins."""
 
 
 def local_ms() -> float:
@@ -108,10 +105,10 @@ class Pulse:
     def _begin_hold(self, reason: str) -> None:
         if not self.holds.open:
             self.holds.start(self._good_ms)
-            if self._unlogged is None or reason != _LEADERSHIP:
+            if self._unlogged is None or reason != LEADERSHIP:
                 self._unlogged = (reason, self._good_ms)
             if self.leads:
-                told = self._logger.info if reason == _LEADERSHIP else self._logger.warning
+                told = self._logger.info if reason == LEADERSHIP else self._logger.warning
                 told("pulse.hold", reason=reason)
 
     def _stand_by(self, sent_ms: float) -> None:
@@ -159,7 +156,7 @@ class Pulse:
             self.step_down()
         elif answer.taken or not self.leads:
             self.leads = True
-            self._begin_hold(_LEADERSHIP)
+            self._begin_hold(LEADERSHIP)
             self._logger.info("pulse.leads")
             self._on_lead()
         return self.leads

@@ -15,7 +15,7 @@ from hopper.instance.replica import Replica
 from hopper.model.finding import Finding, Level
 from hopper.model.health import Health
 from hopper.model.policy import Wish
-from hopper.model.webhook import target_of
+from hopper.model.webhook import RULE, target_of
 from hopper.store.alerting import AlertStore
 from hopper.store.diagnosis import Diagnosis
 from hopper.store.keys import SCHEMA
@@ -242,9 +242,7 @@ class _NamespaceCheckup:
 
     async def _alerts(self) -> list[Finding]:
         if target_of(self._settings.alert_webhook or "") is None:
-            text = (
-                "alert_webhook cannot be called: it is not http:// or https:// with a host, without user and password"
-            )
+            text = f"alert_webhook cannot be called: it is not {RULE}"
             return [Finding("alerts", Level.PROBLEM, text, "correct HOPPER_ALERT_WEBHOOK")]
         position, marks = await AlertStore(self._diagnosis).read(), await self._diagnosis.marks()
         if position is None or position.epoch != marks.epoch:
