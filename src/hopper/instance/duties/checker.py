@@ -12,7 +12,7 @@ import httpx
 
 from hopper.model.check import Target
 
-__all__ = ["Checker", "Finding"]
+__all__ = ["CheckResult", "Checker"]
 
 _GOOD = range(200, 400)
 _LONGEST_S = 60.0
@@ -22,7 +22,7 @@ _HEADERS = {"User-Agent": "hopper", "Accept": "*/*", "Connection": "close"}
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a check found. `answered` tells that something is there, if only to say that it is not well."""
 
     passed: bool
@@ -70,7 +70,7 @@ class Checker:
                 )
             return self._clients[scheme]
 
-    async def check(self, target: Target, *, timeout_s: float) -> Finding:
+    async def check(self, target: Target, *, timeout_s: float) -> CheckResult:
         """One check; never raises for what the other side does, and takes no longer than `timeout_s`."""
         began = time.monotonic()
         passed = answered = False
@@ -97,7 +97,7 @@ class Checker:
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             answered = _is_tls(error)
             detail = str(error) or type(error).__name__
-        return Finding(passed, answered, round((time.monotonic() - began) * 1000, 3), detail[:200])
+        return CheckResult(passed, answered, round((time.monotonic() - began) * 1000, 3), detail[:200])
 
 
 class _Unequipped(Exception):

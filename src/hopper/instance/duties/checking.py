@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from hopper.errors import HopperError, Invalid
-from hopper.instance.duties.checker import Checker, Finding
+from hopper.instance.duties.checker import Checker, CheckResult
 from hopper.instance.duties.duty import Duty, Post
 from hopper.model.check import Target, target_of
 from hopper.model.event import Event, Reason
@@ -57,9 +57,9 @@ class _Streak:
     failures: int = 0
     silent: int = 0
 
-    def take(self, finding: Finding) -> None:
-        self.failures = 0 if finding.passed else self.failures + 1
-        self.silent = 0 if finding.answered else self.silent + 1
+    def take(self, result: CheckResult) -> None:
+        self.failures = 0 if result.passed else self.failures + 1
+        self.silent = 0 if result.answered else self.silent + 1
 
 
 class Checking(Duty):
@@ -193,25 +193,25 @@ class Checking(Duty):
         """One check and what follows; answers what remains of a heartbeat that is the instance's own."""
         await self._await_turn(subject, streak)
         try:
-            finding = await checker.check(subject.target, timeout_s=subject.check.timeout_s)
+            result = await checker.check(subject.target, timeout_s=subject.check.timeout_s)
         finally:
             self._slots.release()
         if not self._leads():
             return None
-        streak.take(finding)
+        streak.take(result)
         told: dict[str, Any] = {"check": subject.check.kind}
-        if finding.passed:
-            told["response_time_ms"] = finding.elapsed_ms
+        if result.passed:
+            told["response_time_ms"] = result.elapsed_ms
         else:
-            told |= {"failures": streak.failures, "problem": f"check: {finding.detail}"}
+            told |= {"failures": streak.failures, "problem": f"check: {result.detail}"}
         if streak.silent >= subject.check.threshold:
-            await self._disavow(subject, finding, told | {"reasons": [_reason(streak, finding)]})
+            await self._disavow(subject, result, told | {"reasons": [_reason(streak, result)]})
             return None
-        left_ms = await self._vouch(subject, told, renew=not finding.answered)
-        if finding.passed:
+        left_ms = await self._vouch(subject, told, renew=not result.answered)
+        if result.passed:
             self._report(subject.id, Health.HEALTHY, told)
         elif streak.failures >= subject.check.threshold:
-            self._report(subject.id, Health.UNHEALTHY, told | {"reasons": [_reason(streak, finding)]})
+            self._report(subject.id, Health.UNHEALTHY, told | {"reasons": [_reason(streak, result)]})
         return left_ms
 
     async def _await_turn(self, subject: _Subject, streak: _Streak) -> None:
@@ -238,16 +238,16 @@ class Checking(Duty):
         )
         return left_ms if outcome == "own" else None
 
-    async def _disavow(self, subject: _Subject, finding: Finding, told: dict[str, Any]) -> None:
+    async def _disavow(self, subject: _Subject, result: CheckResult, told: dict[str, Any]) -> None:
         outcome = await self._store.disavow(subject.id, incarnation=subject.incarnation, monitor_id=self._monitor_id)
         if outcome == "disavowed":
-            self._logger.info("checking.silent", id=subject.id, detail=finding.detail)
+            self._logger.info("checking.silent", id=subject.id, detail=result.detail)
             self._disavowed(subject.id, told)
 
 
-def _reason(streak: _Streak, finding: Finding) -> str:
+def _reason(streak: _Streak, result: CheckResult) -> str:
     times = "once" if streak.failures == 1 else f"{streak.failures} times in a row"
-    return f"its check failed {times}: {finding.detail}"
+    return f"its check failed {times}: {result.detail}"
 
 
 def _unheard(_id: str, _level: Health, _evidence: dict[str, Any]) -> None:
