@@ -183,9 +183,10 @@ class Monitor:
         if duty.source is not None:
             self.levels.doubt(duty.source)
         duty.begin()
-        for one in self._duties if duty is self.levels else ():
-            if one.source is not None:
-                one.begin()
+        if duty is self.levels:
+            for source in self._duties:
+                if source.source is not None:
+                    source.begin()
 
     def _begin_detector(self) -> None:
         self.detector.begin(list(self.view.replica.records.values()))

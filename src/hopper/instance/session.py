@@ -51,14 +51,15 @@ class InstanceSession:
 
     `async with InstanceSession(scope="orchestration", name="worker", wish={"name": "web"}) as session:` takes the
     fields of an `InstanceSpec`, or a spec. `metrics` is called for every heartbeat, in the heartbeat's thread. Another
-    registration of the id ends the body with `Superseded`. A record that vanished is registered again, and so is one
-    that Redis has gone back to from before this session's (older data were restored), and one
-    that others have made `failed` while this session heartbeats (it was away for longer than the TTL, and its restart
-    was claimed): as a new incarnation in the state it had, which ends the claim. On exit the instance is `stopped`, and
-    deregistered too where it is ephemeral and childless; one that has failed by its own word stays `failed`.
-    Used with a plain `with`, the session runs in an event loop of a thread of its own. `heartbeats=False` leaves the
-    heartbeats to another program, which then decides whether the instance lives. With `returns=False` what others make
-    `failed` stays so until `restart`.
+    registration of the id ends the body with `Superseded`. Registered again, as a new incarnation in the state it had,
+    are: a record that vanished; one from before this session's, to which Redis has gone back (older data were
+    restored); and one that others have made `failed` while this session heartbeats (it was away for longer than the
+    TTL, and its restart was claimed), which ends the claim.
+
+    On exit the instance is `stopped`, and deregistered too where it is ephemeral and childless; one that has failed by
+    its own word stays `failed`. Used with a plain `with`, the session runs in an event loop of a thread of its own.
+    `heartbeats=False` leaves the heartbeats to another program, which then decides whether the instance lives. With
+    `returns=False` what others make `failed` stays so until `restart`.
     """
 
     def __init__(

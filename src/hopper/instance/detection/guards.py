@@ -80,7 +80,9 @@ class Guards:
         around = dict.fromkeys(group.outer for group in groups if group.outer is not None)
         now_ms = local_ms()
         for struck in (*groups, *around):
-            for group in (*self._fleet.within(struck), struck) if self._is_struck(struck, now_ms) else ():
+            if not self._is_struck(struck, now_ms):
+                continue
+            for group in (*self._fleet.within(struck), struck):
                 if not group.spared and self._is_struck(group, now_ms):
                     await self._raise(group, now_ms)
 

@@ -15,7 +15,7 @@ from hopper.instance.view import RegistryView
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
 from hopper.model.restart import Outcome, RestartLedger
-from hopper.store.restarting import RestartStore, Taking
+from hopper.store.restarting import RestartStore, Standing, Taking
 
 __all__ = ["Executor"]
 
@@ -106,16 +106,19 @@ class Executor:
             try:
                 for start in range(0, len(ids), _READ_AT_ONCE):
                     for standing in await self._store.standings(ids[start : start + _READ_AT_ONCE]):
-                        if isinstance(standing, HopperError) or standing.record is None:
-                            continue
-                        record, ledger = standing.record, standing.ledger
-                        if ledger.is_open(record.incarnation):
-                            claim = _Claim(record.id, record.incarnation, ledger.claimed_at_ms)
-                            self._agenda.put(claim, after_s=self._left_s(ledger, standing.now_ms))
+                        self._consider(standing)
             except HopperError as error:
                 self._logger.warning("executor.not_looked", detail=str(error))
                 self._anew.set()
                 await asyncio.sleep(_AGAIN_S)
+
+    def _consider(self, standing: Standing | HopperError) -> None:
+        if isinstance(standing, HopperError):
+            self._logger.error("executor.unreadable", detail=str(standing))
+        elif standing.record is not None and standing.ledger.is_open(standing.record.incarnation):
+            record, ledger = standing.record, standing.ledger
+            claim = _Claim(record.id, record.incarnation, ledger.claimed_at_ms)
+            self._agenda.put(claim, after_s=self._left_s(ledger, standing.now_ms))
 
     def _left_s(self, ledger: RestartLedger, now_ms: int) -> float:
         """Seconds until a claim is due: where this executor has failed, as long as it has the lease."""
@@ -174,17 +177,15 @@ class Executor:
         retrying = tenacity.AsyncRetrying(
             wait=tenacity.wait_fixed(_SETTLE_AGAIN_S), retry=tenacity.retry_if_exception_type(Unavailable)
         )
-        async for trial in retrying:
-            with trial:
-                return await self._store.settle(
-                    claim.id,
-                    claim.incarnation,
-                    outcome,
-                    executor=self.id,
-                    claimed_at_ms=claim.claimed_at_ms,
-                    detail=detail,
-                )
-        raise AssertionError("unreachable: it is tried for ever")
+        return await retrying(
+            self._store.settle,
+            claim.id,
+            claim.incarnation,
+            outcome,
+            executor=self.id,
+            claimed_at_ms=claim.claimed_at_ms,
+            detail=detail,
+        )
 
     async def _take(self, claim: _Claim) -> Taking:
         return await self._store.take(claim.id, claim.incarnation, executor=self.id, claimed_at_ms=claim.claimed_at_ms)

@@ -103,7 +103,9 @@ class ProcessGroup:
             return []
         living = [pid for pid, lives in _members(self.process.pid).items() if lives]
         refusing = [pid for pid in living if _signals(os.kill, pid) is False]
-        return refusing or [self.process.pid] * (_signals(os.killpg, self.process.pid) is False)
+        if not refusing and _signals(os.killpg, self.process.pid) is False:
+            return [self.process.pid]
+        return refusing
 
 
 def _signals(send: Callable[[int, int], None], target: int) -> bool | None:
