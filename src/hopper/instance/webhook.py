@@ -1,7 +1,6 @@
 """Webhooks: JSON documents sent to other programs by POST, signed, repeated, and only where they may go."""
 
 import asyncio
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import tenacity
 
 from hopper.config import Settings
 from hopper.errors import WebhookFailed, WebhookRefused
+from hopper.instance.outgoing import NoAuthorities, OutgoingClients
 from hopper.model.webhook import RULE, Target, allowed, signature, target_of
 
 __all__ = ["Webhook"]
@@ -32,15 +32,12 @@ class Webhook:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._clients: dict[str, httpx.AsyncClient] = {}
-        self._opening = asyncio.Lock()
+        self._clients = OutgoingClients(timeout=settings.webhook_timeout_s)
         self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     async def aclose(self) -> None:
         """Close every connection. May be called twice."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        await self._clients.aclose()
 
     async def send(self, url: str, document: Mapping[str, Any], delivery: str, allow_listed: bool = True) -> None:
         """POST a document; returns once it was answered by 2xx.
@@ -78,7 +75,10 @@ class Webhook:
     async def _attempt(self, url: str, target: Target, body: bytes, delivery: str) -> None:
         """Send it once. Raises `WebhookFailed`, which says whether it may succeed later."""
         limit_s = self._settings.webhook_timeout_s
-        client = await self._opened(target)
+        try:
+            client = await self._clients.of(url)
+        except NoAuthorities as error:
+            raise WebhookFailed(f"the webhook {target} cannot be called: {error}", passing=True) from None
         try:
             async with asyncio.timeout(limit_s):
                 status, said = await self._post(client, url, body, delivery)
@@ -115,34 +115,6 @@ class Webhook:
         if self._settings.webhook_secret is not None:
             headers["Hopper-Signature"] = signature(self._settings.webhook_secret, timestamp, body)
         return headers
-
-    async def _opened(self, target: Target) -> httpx.AsyncClient:
-        """The client for a scheme. Raises `WebhookFailed` where the authorities for https cannot be read."""
-        async with self._opening:
-            if target.scheme not in self._clients:
-                self._clients[target.scheme] = httpx.AsyncClient(
-                    verify=await self._authorities(target),
-                    trust_env=False,
-                    follow_redirects=False,
-                    timeout=self._settings.webhook_timeout_s,
-                )
-            return self._clients[target.scheme]
-
-    async def _authorities(self, target: Target) -> ssl.SSLContext:
-        """The certificates of the environment (SSL_CERT_FILE) are heeded, its proxies are not. Plain http needs none.
-
-        They are read in a thread: meanwhile the pulses of the monitor go on.
-        """
-        if target.scheme != "https":
-            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            return await asyncio.to_thread(httpx.create_ssl_context)
-        except OSError as error:  # ssl.SSLError too
-            raise WebhookFailed(
-                f"the webhook {target} cannot be called: the TLS authorities (SSL_CERT_FILE, SSL_CERT_DIR) cannot be "
-                f"read: {error}",
-                passing=True,
-            ) from None
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import Self
 
 import httpx
 
+from hopper.instance.outgoing import NoAuthorities, OutgoingClients
 from hopper.model.check import Target
 
 __all__ = ["CheckResult", "Checker"]
@@ -42,8 +43,8 @@ class Checker:
     """
 
     def __init__(self) -> None:
-        self._clients: dict[str, httpx.AsyncClient] = {}
-        self._opening = asyncio.Lock()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        self._clients = OutgoingClients(timeout=_LONGEST_S, headers=_HEADERS, limits=limits)
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,24 +52,7 @@ class Checker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
-
-    async def _opened(self, url: str) -> httpx.AsyncClient:
-        """The client for a scheme. Raises `_Unequipped` where the authorities for https cannot be read."""
-        scheme = url.partition(":")[0].lower()
-        async with self._opening:
-            if scheme not in self._clients:
-                self._clients[scheme] = httpx.AsyncClient(
-                    verify=await _authorities(scheme),
-                    follow_redirects=False,
-                    trust_env=False,
-                    timeout=_LONGEST_S,
-                    headers=_HEADERS,
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-                )
-            return self._clients[scheme]
+        await self._clients.aclose()
 
     async def check(self, target: Target, *, timeout_s: float) -> CheckResult:
         """One check; never raises for what the other side does, and takes no longer than `timeout_s`."""
@@ -81,12 +65,12 @@ class Checker:
                     await _connect(target)
                     passed = answered = True
                 else:
-                    client = await self._opened(target.url)
+                    client = await self._clients.of(target.url)
                     began = time.monotonic()
                     async with client.stream("GET", target.url) as response:
                         answered, passed = True, response.status_code in _GOOD
                         detail = "" if passed else f"status {response.status_code}"
-        except _Unequipped as error:
+        except NoAuthorities as error:
             answered, detail = True, str(error)
         except TimeoutError:
             if not answered:
@@ -98,22 +82,6 @@ class Checker:
             answered = _is_tls(error)
             detail = str(error) or type(error).__name__
         return CheckResult(passed, answered, round((time.monotonic() - began) * 1000, 3), detail[:200])
-
-
-class _Unequipped(Exception):
-    """This monitor cannot check by https at all, which says nothing of the other side."""
-
-
-async def _authorities(scheme: str) -> ssl.SSLContext:
-    """What a client verifies by, read in a thread: meanwhile the pulses of the monitor go on. Plain http needs none."""
-    if scheme != "https":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        return await asyncio.to_thread(httpx.create_ssl_context)
-    except OSError as error:  # ssl.SSLError too
-        raise _Unequipped(
-            f"the monitor cannot read its TLS authorities (SSL_CERT_FILE, SSL_CERT_DIR): {error}"
-        ) from None
 
 
 async def _connect(target: Target) -> None:
