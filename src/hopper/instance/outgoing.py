@@ -1,4 +1,4 @@
-"""Outgoing HTTP of the monitor: clients that call only the host they are told to, and verify it by the environment's authorities."""
+"""The HTTP clients of checks and webhooks: no redirects, no proxies, TLS by the authorities of the environment."""
 
 import asyncio
 import ssl
