@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-__all__ = ["wait_until"]
+__all__ = ["until_ended", "wait_until"]
 
 POLL_S = 0.01
 
@@ -29,6 +29,15 @@ async def wait_until(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {message or _name(condition)} (last: {answer!r})")
         await asyncio.sleep(POLL_S)
+
+
+async def until_ended(timeout_s: float = 30.0) -> None:
+    """The end of a body that somebody else is to end. Raises AssertionError where nobody has after `timeout_s`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await asyncio.Event().wait()
+    except TimeoutError:
+        raise AssertionError(f"nobody has ended it within {timeout_s:g} s") from None
 
 
 def _name(condition: Callable[[], Any]) -> str:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
-from background import in_background
 from fleet import BeatingFleet
 from hopper.config import Settings
 from hopper.instance.monitor import Monitor
@@ -29,17 +29,22 @@ def settings(new_settings: Callable[..., Settings]) -> Settings:
     return new_settings(guard_ttls=60, guard_settle_s=0.5)
 
 
-@contextlib.asynccontextmanager
-async def held(monitor: Monitor) -> AsyncIterator[None]:
-    """A hold for as long as the block takes."""
+@contextlib.contextmanager
+def held(monitor: Monitor) -> Iterator[None]:
+    """A hold for as long as the block takes: no pulse in it is answered in time."""
+    pulse, observe = monitor.pulse, monitor.pulse._observe
 
-    async def holds() -> None:
-        while True:
-            monitor.pulse.hold("a test says so")
-            await asyncio.sleep(0.02)
+    def late(*answer: Any) -> bool:
+        observe(*answer)
+        pulse.hold("a test says so")
+        return False
 
-    async with in_background(holds()):
+    pulse._observe = late
+    pulse.hold("a test says so")
+    try:
         yield
+    finally:
+        pulse._observe = observe
 
 
 async def silenced(
@@ -47,7 +52,7 @@ async def silenced(
 ) -> None:
     """Populate, in a hold in which all who are to be `silent` lapse and the others heartbeat."""
     silent = list(silent)
-    async with held(monitor):
+    with held(monitor):
         await populate(store, SIZES, silent=silent, **more)
         await passes(store.client, hold_ms)
         assert await healths(store, silent) == {Health.HEALTHY}

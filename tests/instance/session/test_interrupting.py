@@ -17,10 +17,10 @@ from hopper.store.instances import InstanceStore, Registration
 from instance.answers import LostAnswers, SlowAnswers, SlowRequests
 from instance.session.onlookers import TTL_MS, read
 from specs import known
-from waiting import wait_until
+from waiting import until_ended, wait_until
 
 PROGRAM = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from hopper import InstanceSession, Settings
 from hopper.store.instances import InstanceStore
@@ -38,7 +38,7 @@ async def slow(*args, **more):
 
 InstanceStore.register = slow
 with InstanceSession(scope="project", id="p", settings=Settings(redis_url=url, namespace=namespace)):
-    time.sleep(60)
+    signal.pause()
 """
 
 
@@ -130,7 +130,7 @@ async def test_a_request_that_is_on_its_way_when_it_is_interrupted_is_waited_for
 
 async def test_one_that_is_interrupted_before_it_asks_registers_nothing(store, settings, monkeypatch):
     async def hang(*_: Any) -> None:
-        await asyncio.sleep(60)
+        await until_ended()
 
     monkeypatch.setattr(InstanceSession, "_look_for_parent", hang)
     with pytest.raises(TimeoutError):
@@ -158,7 +158,7 @@ async def test_a_body_in_a_cancelled_scope_leaves_in_order(store, settings):
     with anyio.CancelScope() as scope:
         async with InstanceSession(scope="project", id="p", settings=settings):
             scope.cancel()
-            await asyncio.sleep(30)
+            await until_ended()
     assert (await known(store, "p")).state is State.STOPPED
 
 

@@ -17,14 +17,14 @@ from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
 from instance.session.onlookers import TTL_MS, add, adopted, beating, parent_of
-from waiting import wait_until
+from waiting import until_ended, wait_until
 
 
 async def overtaken(session: InstanceSession, store: InstanceStore, **usurper: Any) -> None:
     """A body in which another registration takes the id."""
     async with session:
         await add(store, "project", **{"id": session.id, "ttl_ms": TTL_MS, **usurper})
-        await asyncio.sleep(30)
+        await until_ended()
 
 
 async def test_a_superseded_session_raises_in_its_body_and_stops_beating(store, client, settings):
@@ -45,7 +45,7 @@ async def lapsed(client: redis.asyncio.Redis, store: InstanceStore, id: str) -> 
 async def test_of_two_sessions_with_one_id_the_later_stays(store, settings):
     async def program() -> None:
         async with InstanceSession(scope="project", id="p", settings=settings):
-            await asyncio.sleep(30)
+            await until_ended()
 
     first = asyncio.create_task(program())
     await wait_until(lambda: store.read("p"))
@@ -89,7 +89,7 @@ async def test_a_refusal_to_be_registered_again_ends_the_body(store, settings):
             await store.update("p", lambda record: apply_patch(record, {"name": "renamed"}))
             await add(store, "project", "usurper", name="web")
             await store.deregister("p")
-            await asyncio.sleep(30)
+            await until_ended()
 
     with pytest.raises(NameTaken, match="'usurper'"):
         await program()
@@ -189,7 +189,7 @@ async def test_one_that_failed_by_its_own_word_stays_failed_and_is_told_of_anoth
             await wait_until(lambda: session._pacemaker.beats > beats + 2)
             assert (session.registrations, (await session.record()).state) == (1, State.FAILED)
             await add(store, "project", "p")
-            await asyncio.sleep(30)
+            await until_ended()
 
     with pytest.raises(Superseded):
         await program()

@@ -17,7 +17,7 @@ from instance.session.onlookers import TTL_MS, add
 from proxy import Proxy
 from servers import RedisServer, free_port
 from specs import known
-from waiting import wait_until
+from waiting import until_ended, wait_until
 
 Open = Callable[[], contextlib.AbstractAsyncContextManager[InstanceStore]]
 TAKEOVERS = ["always", "if-dead", "never"]
@@ -147,7 +147,7 @@ class Programs:
         async def run() -> None:
             async with session:
                 entered.set()
-                await asyncio.sleep(60)
+                await until_ended()
 
         self._tasks.append(asyncio.create_task(run()))
         await asyncio.wait_for(entered.wait(), 10)
