@@ -1,4 +1,5 @@
--- Record how well an instance that is alive does: healthy, degraded or unhealthy. One without a heartbeat is left alone.
+-- Record how well an instance that is alive does: healthy, degraded or unhealthy. One without a heartbeat is left
+-- alone.
 --
 -- KEYS     record        hash     the instance's record
 --          monitor       string   id of the leading monitor

@@ -34,5 +34,6 @@ local left_ms = math.min(last_ms + window_ms - log.now, window_ms)
 if left_ms > 0 then
   return { 'restless', left_ms }
 end
-commit(log, record_key, draft(log, before, { flapping = 'false' }, { type = 'updated', reason = reason, actor = actor }))
+local event = { type = 'updated', reason = reason, actor = actor }
+commit(log, record_key, draft(log, before, { flapping = 'false' }, event))
 return { 'calm', 0 }

@@ -1,7 +1,7 @@
 -- Claim the one restart of an incarnation, or tell that its restarts are used up. The first to ask is answered.
--- An operator's claim takes the place of one that others have made. One that was sent, and after which an instance that is
--- failed or down has not registered in its time, was in vain: it is claimed anew. One that was made while the instance
--- lived, and was given up, is none for its death.
+-- An operator's claim takes the place of one that others have made. One that was sent, and after which an instance that
+-- is failed or down has not registered in its time, was in vain: it is claimed anew. One that was made while the
+-- instance lived, and was given up, is none for its death.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -112,7 +112,7 @@ if is_down then
   redis.call('SREM', down, id)
 end
 redis.call('HSET', restarts, 'count', count, 'incarnation', incarnation, 'claimed_at_ms', integer(log.now),
-  'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason, 'executor', '', 'executor_until_ms', '0',
-  'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '', 'outcome', outcome,
-  'revision', integer(log.next), 'alive', MONITORED[before.state] and not is_down and '1' or '0')
+  'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason,
+  'executor', '', 'executor_until_ms', '0', 'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '',
+  'outcome', outcome, 'revision', integer(log.next), 'alive', MONITORED[before.state] and not is_down and '1' or '0')
 return keep_answer(request, { outcome, integer(log.next), count, not_before })

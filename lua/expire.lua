@@ -60,8 +60,9 @@ local event = {
   type = 'health_changed', reason = reason, actor = 'monitor',
   evidence = string.format(
     '{"last_heartbeat_ms":%s,"deadline_ms":%.0f,"lateness_ms":%.0f,"lapsed":%d,"group_size":%d,"monitor":%s',
-    timed == '1' and integer(deadline_ms - before.ttl_ms) or 'null', deadline_ms, log.now - deadline_ms, lapsed, group_size, cjson.encode(monitor_id))
-    .. details .. '}',
+    timed == '1' and integer(deadline_ms - before.ttl_ms) or 'null', deadline_ms, log.now - deadline_ms,
+    lapsed, group_size, cjson.encode(monitor_id)
+  ) .. details .. '}',
 }
 local changes
 if before.state == 'stopping' then

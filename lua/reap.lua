@@ -28,7 +28,7 @@
 --          reason        string   why
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
--- RETURNS  outcome       string   removed, marked, gone, alive, spared (hold, maintenance, restart to come), moved or leaving
+-- RETURNS  outcome       string   removed, marked, gone, alive, moved, leaving or spared (hold, maintenance, restart)
 --          revision      integer  the revision of the removal or the mark, else the last one
 -- ERRORS   NOT_LEADER    another monitor leads
 -- USES     clock integer refuse leader record encode log draft commit removal mark liveness

@@ -1,4 +1,5 @@
--- Write down what became of a restart, if its executor still has it. Once it is sent, the instance has its time to register.
+-- Write down what became of a restart, if its executor still has it. Once it is sent, the instance has its time to
+-- register.
 --
 -- KEYS     restarts      hash     the instance's restart ledger
 -- ARGV     incarnation   integer  the incarnation that was to be restarted

@@ -1,5 +1,6 @@
 -- Take a claimed restart to carry it out: one executor has it at a time, and another may take it once its lease ends.
--- The executor that has it renews its lease so. A clock that was set back delays nothing for longer than the claim said.
+-- The executor that has it renews its lease so. A clock that was set back delays nothing for longer than the claim
+-- said.
 --
 -- KEYS     record        hash     the instance's record
 --          restarts      hash     its restart ledger

@@ -1,6 +1,6 @@
--- Carry an instance from one state to another by a verb of the table. Who is started by hand is restarted: the claim of a
--- restart ends with it, and a count that was used up begins anew. When that was is noted for a Project: of its children
--- count those that are given up after it.
+-- Carry an instance from one state to another by a verb of the table. Who is started by hand is restarted: the claim of
+-- a restart ends with it, and a count that was used up begins anew. When that was is noted for a Project: of its
+-- children count those that are given up after it.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat

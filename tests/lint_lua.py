@@ -38,6 +38,8 @@ WRITES = frozenset(
     | {"SADD", "SMOVE", "SPOP", "SREM", "XADD", "XDEL", "XTRIM"}
     | {"ZADD", "ZINCRBY", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"}
 )
+LINE_LENGTH = 120
+"""As in the Python code."""
 JOURNAL = frozenset({"commit", "append_event", "remove_record"})
 """The functions that append the event of a change: the first write of every script that has a log."""
 
@@ -113,6 +115,9 @@ class Linter:
     def _check_code(self, source: Source, known: set[str]) -> None:
         if source.text.startswith("#!"):
             self._find(source, 1, "has a shebang")
+        for line, text in enumerate(source.text.splitlines(), start=1):
+            if len(text) > LINE_LENGTH:
+                self._find(source, line, f"has {len(text)} characters, over {LINE_LENGTH}")
         for name, line, assigned in source.walk.free:
             if assigned:
                 self._find(source, line, f"assigns the global {name}")

@@ -88,6 +88,7 @@ DEFECTS = {
         "return redis.error_reply('HOPPER_NOT_FOUND nobody asks')",
         "answers an error without refuse()",
     ),
+    "a line too long": ("Raise a counter.", f"Raise a counter{' again' * 20}.", "has 139 characters, over 120"),
     "a shebang": ("-- Raise a counter.\n", "#!lua name=x\n-- Raise a counter.\n", "has a shebang"),
     "a loop without a bound": ("for i = FIRST_STEP, #ARGV do", "local i = 2\nwhile ARGV[i] do", "loop without a bound"),
     "a header line of no form": ("the counter\n", "the counter\n--          nonsense\n", "names no KEYS entry"),

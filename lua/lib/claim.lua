@@ -5,7 +5,7 @@ local function end_claim(restarts, outcome)
     redis.call('HSET', restarts, 'count', '0')
   end
   if outcome then
-    redis.call('HDEL', restarts, 'incarnation', 'outcome', 'alive', 'revision', 'claimed_at_ms', 'not_before_ms', 'delay_ms',
-      'reason', 'executor', 'executor_until_ms', 'settled_at_ms', 'register_by_ms', 'detail')
+    redis.call('HDEL', restarts, 'incarnation', 'outcome', 'alive', 'revision', 'claimed_at_ms', 'not_before_ms',
+      'delay_ms', 'reason', 'executor', 'executor_until_ms', 'settled_at_ms', 'register_by_ms', 'detail')
   end
 end

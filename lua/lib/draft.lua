@@ -1,5 +1,6 @@
 -- Draft a change of a record: the fields to write, the event with its JSON, and the maintenance. Writes nothing.
--- `before` is the record's table, empty for a new one; `changes` are field to value; `event` as `append_event` takes it.
+-- `before` is the record's table, empty for a new one; `changes` are field to value; `event` is as `append_event`
+-- takes it.
 local function draft(log, before, changes, event)
   local after, written, changed = {}, {}, {}
   changes.revision = integer(log.next)

@@ -1,5 +1,5 @@
--- A function that makes JSON of a whole record from its hash as HGETALL answers it. It answers nil where the hash has not
--- all fields in their order: then a table of them has to be made, which takes longer.
+-- A function that makes JSON of a whole record from its hash as HGETALL answers it. It answers nil where the hash has
+-- not all fields in their order: then a table of them has to be made, which takes longer.
 local function flat_encoder()
   local heads, parts = {}, {}
   for i, name in ipairs(FIELDS) do

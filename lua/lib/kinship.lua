@@ -6,7 +6,8 @@ local function forbidden_while_leaving(record, what)
 end
 
 -- Why a child of this scope may not stand under that parent, as an error reply; nil where it may.
--- `parent` is the parent's record or nil; `siblings` is the set of the parent's children; `live` asks for a live parent.
+-- `parent` is the parent's record or nil; `siblings` is the set of the parent's children; `live` asks for a live
+-- parent.
 local function forbidden_parent(child_id, child_scope, parent_id, parent, siblings, live)
   if not parent then
     return refuse('NOT_FOUND', "instance '%s' cannot be the parent of '%s': it does not exist", parent_id, child_id)

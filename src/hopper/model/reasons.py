@@ -6,7 +6,7 @@ from typing import Any
 from hopper.model.health import Health
 from hopper.model.policy import Threshold
 from hopper.model.record import Record
-from hopper.model.story import moment
+from hopper.model.story import maintenance_words, moment
 from hopper.model.thresholds import evaluate
 
 __all__ = ["reasons_of"]
@@ -51,9 +51,7 @@ def _reasons(
         elif not over and record.health is not Health.HEALTHY:
             yield f"it was found {record.health}: {'; '.join(found) or 'explain tells why'}"
     if record.maintenance is not None:
-        until = record.maintenance.until_ms
-        why = f": {record.maintenance.reason}" if record.maintenance.reason else ""
-        yield f"in maintenance{'' if until is None else f' until {moment(until)}'}{why}"
+        yield maintenance_words(record.maintenance)
     if record.flapping:
         yield "flapping: it went down and came back again and again"
     if record.leaving is not None:

@@ -8,9 +8,10 @@ import orjson
 
 from hopper.model.children import ChildrenMode
 from hopper.model.event import Event, EventType
+from hopper.model.policy import Maintenance
 from hopper.model.record import Record
 
-__all__ = ["exit_words", "moment", "tell"]
+__all__ = ["exit_words", "maintenance_words", "moment", "tell"]
 
 _FATES = {
     ChildrenMode.RESTRICT: "it has no children",
@@ -65,7 +66,8 @@ def _what(event: Event, record: Record) -> str:
         case EventType.UPDATED if "leaving" in previous:
             return _leaving(record)
         case EventType.UPDATED if "maintenance" in previous:
-            return _maintenance(record)
+            mark = record.maintenance
+            return "back in service: its maintenance ended" if mark is None else maintenance_words(mark)
         case EventType.UPDATED:
             changes = (f"{name} {_shown(old)} -> {_shown(getattr(record, name))}" for name, old in previous.items())
             return f"updated: {', '.join(changes)}"
@@ -74,6 +76,12 @@ def _what(event: Event, record: Record) -> str:
             return f"deregistered with '{root}', below which it stood" if root else "deregistered"
         case other:
             return str(other).replace("_", " ")
+
+
+def maintenance_words(mark: Maintenance) -> str:
+    """That an instance is in maintenance, until when and why, where these are known."""
+    until = "" if mark.until_ms is None else f" until {moment(mark.until_ms)}"
+    return f"in maintenance{until}{f': {mark.reason}' if mark.reason else ''}"
 
 
 def exit_words(evidence: Mapping[str, Any]) -> str:
@@ -108,14 +116,6 @@ def _leaving(record: Record) -> str:
     if mark is None:
         return "no longer being removed"
     return f"its removal began: {_FATES[mark.children].format(mark.reparent_to)}"
-
-
-def _maintenance(record: Record) -> str:
-    mark = record.maintenance
-    if mark is None:
-        return "back in service: its maintenance ended"
-    until = "" if mark.until_ms is None else f" until {moment(mark.until_ms)}"
-    return f"in maintenance{until}{f': {mark.reason}' if mark.reason else ''}"
 
 
 def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
