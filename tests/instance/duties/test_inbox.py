@@ -39,6 +39,19 @@ async def test_what_is_put_back_alone_wakes_the_taker():
     assert await asyncio.wait_for(inbox.take(), 1) == {"a": "old"}
 
 
+async def test_its_length_is_how_many_are_to_be_taken():
+    inbox: Inbox[str] = Inbox()
+    inbox.put(["a", "b"], "first")
+    inbox.put(["b"], "second")
+    assert len(inbox) == 2
+    due = await inbox.take()
+    assert len(inbox) == 0
+    inbox.put_back(due)
+    assert len(inbox) == 2
+    inbox.clear()
+    assert len(inbox) == 0
+
+
 async def test_what_is_forgotten_is_not_taken():
     inbox: Inbox[str] = Inbox()
     inbox.put(["a"], "old")

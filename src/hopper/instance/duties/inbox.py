@@ -18,6 +18,10 @@ class Inbox(Generic[V]):
         self._due: dict[str, V] = {}
         self._wake = asyncio.Event()
 
+    def __len__(self) -> int:
+        """How many are to be taken."""
+        return len(self._due)
+
     def put(self, ids: Iterable[str], word: V) -> None:
         """Have these taken with the others that come within a hundredth of a second."""
         self._due.update(dict.fromkeys(ids, word))
