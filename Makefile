@@ -13,7 +13,7 @@ run: $(VENV)/.run ## serve the registry on 127.0.0.1:8080 with its embedded Valk
 	@exec $(BIN)/hopper serve --with-parent $(ARGS)
 
 test: check      ## check the code, then run every test (ARGS passes options to pytest)
-	$(BIN)/pytest --numprocesses 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses 6 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, import contract, Lua
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """The command line as a whole: help, shared options, errors as sentences with exit codes."""
 
 import asyncio
+import resource
 import subprocess
 import sys
 import time
@@ -41,12 +42,15 @@ def test_without_a_command_the_help_is_shown(hopper: Hopper) -> None:
 
 
 def test_help_is_quick() -> None:
-    def taken() -> float:
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "hopper", "--help"], check=True, capture_output=True)
-        return time.perf_counter() - began
+    """By the time on a core, which says nothing of who else wants one."""
 
-    assert min(taken() for _ in range(5)) < 0.35
+    def taken() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "hopper", "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(taken() for _ in range(5)) < 0.25
 
 
 def test_help_imports_nothing_slow() -> None:
