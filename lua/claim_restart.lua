@@ -36,7 +36,7 @@
 --          LEAVING       the instance is being removed
 --          ILLEGAL_TRANSITION  it has not failed, or is in maintenance
 --          CONFLICT      another claim was made since the caller looked
--- USES     clock integer refuse leader record superseded incarnation encode log draft commit answer kinship
+-- USES     clock integer refuse leader record superseded incarnation encode log draft commit answer kinship service
 local record_key, heartbeat, down, restarts, monitor, request, revision, epoch, events = unpack(KEYS)
 local id, incarnation, outcome, seen_count, count, max_restarts, delay_ms, mode, alive, operator, monitor_id, reason,
   actor, log_length = unpack(ARGV)
@@ -79,11 +79,8 @@ if (alive ~= '1' or exhausted)
   return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot be restarted by its policy: it is %s and %s",
     id, before.state, before.health)
 end
-if operator ~= '1' and (before.maintenance or '') ~= '' then
-  local until_ms = tonumber(cjson.decode(before.maintenance).until_ms)
-  if not until_ms or until_ms > log.now then
-    return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot be restarted by its policy: it is in maintenance", id)
-  end
+if operator ~= '1' and maintenance_left_ms(before.maintenance, log.now) > 0 then
+  return refuse('ILLEGAL_TRANSITION', "instance '%s' cannot be restarted by its policy: it is in maintenance", id)
 end
 if (ledger[3] or '0') ~= seen_count then
   return refuse('CONFLICT', "instance '%s' has had %s restarts, not %s", id, ledger[3] or '0', seen_count)

@@ -11,7 +11,7 @@
 --          log_length    integer  events the log keeps
 -- RETURNS  revision      integer  the revision of the change, the last one where there was nothing to end
 -- ERRORS   NOT_FOUND     there is no such instance
--- USES     clock integer refuse record encode log draft commit
+-- USES     clock integer refuse record encode log draft commit service
 local record_key, revision, epoch, events = unpack(KEYS)
 local id, due, reason, actor, log_length = unpack(ARGV)
 
@@ -20,10 +20,7 @@ if not before then
   return refuse('NOT_FOUND', "there is no instance '%s'", id)
 end
 local log = open_log(revision, epoch, events, log_length)
-local maintenance = before.maintenance or ''
-local ends_ms = tonumber(string.match(maintenance, '"until_ms":%s*(%d+)') or '')
-local passed = ends_ms and ends_ms <= log.now
-if maintenance == '' or (due == '1' and not passed) then
+if (before.maintenance or '') == '' or (due == '1' and maintenance_left_ms(before.maintenance, log.now) > 0) then
   return { integer(log.last) }
 end
 commit(log, record_key, draft(log, before, { maintenance = '' }, { type = 'updated', reason = reason, actor = actor }))

@@ -1,6 +1,7 @@
 -- Carry an instance from one state to another by a verb of the table. Who is started by hand is restarted: the claim of
 -- a restart ends with it, and a count that was used up begins anew. When that was is noted for a Project: of its
--- children count those that are given up after it.
+-- children count those that are given up after it. Who is asked to stop is not restarted after that: the claim ends
+-- too, unless somebody is carrying it out, which may be why it stops.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -49,18 +50,22 @@ end
 
 local changes = { state = rule.target }
 local was, is = MONITORED[before.state], MONITORED[rule.target]
-if is and not was then
+local starts = is and not was
+if starts then
   changes.health, changes.started_at_ms = 'healthy', integer(log.now)
   changes.stopped_at_ms, changes.down_at_ms = '', ''
 elseif was and not is then
   changes.health, changes.stopped_at_ms = 'unknown', integer(log.now)
 end
-local claimed = is and not was and redis.call('HGET', restarts, 'outcome')
+local outcome = (starts or verb == 'stop') and redis.call('HGET', restarts, 'outcome')
+local ends = starts or (verb == 'stop' and is_to_be_carried_out(restarts, outcome, log.now))
 commit(log, record_key, draft(log, before, changes,
   { type = 'state_changed', reason = reason, actor = actor, evidence = evidence }))
-if is and not was then
+if ends then
+  end_claim(restarts, outcome)
+end
+if starts then
   begin_heartbeat(heartbeat, before.ttl_ms)
-  end_claim(restarts, claimed)
   if before.scope == 'project' then
     redis.call('HSET', restarts, 'started_revision', integer(log.next))
   end

@@ -7,7 +7,7 @@ from hopper.model.record import Record
 from hopper.model.restart import Outcome, RestartLedger, has_died
 from hopper.model.story import moment
 
-__all__ = ["RestartReport", "report_of"]
+__all__ = ["RestartReport", "report_of", "waits_for_service"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,20 +52,27 @@ def report_of(record: Record, ledger: RestartLedger) -> RestartReport | None:
     )
 
 
+def waits_for_service(record: Record, ledger: RestartLedger) -> bool:
+    """Whether the restart is not carried out before the maintenance of the instance has ended."""
+    asked = ledger.reason == Reason.OPERATOR
+    return record.maintenance is not None and ledger.is_open(record.incarnation) and not asked
+
+
 def _sentence(record: Record, ledger: RestartLedger, outcome: Outcome) -> str:
     allowed = f" of {record.restart.max_restarts}" if record.restart is not None else ""
     which = f"restart {ledger.count}{allowed}" if ledger.count else "the restart that an operator asked for"
     at = f" at {moment(ledger.settled_at_ms)}" if ledger.settled_at_ms else ""
+    later = "; it waits for the end of its maintenance" if waits_for_service(record, ledger) else ""
     match outcome:
         case Outcome.CLAIMED:
             whose = "has been taken" if ledger.executor else "has been taken by nobody yet"
-            return f"{which} is due at {moment(ledger.not_before_ms)}, and {whose}"
+            return f"{which} is due at {moment(ledger.not_before_ms)}, and {whose}{later}"
         case Outcome.SENT:
             until = f", and has until {moment(ledger.register_by_ms)}" if ledger.waits_for(record) else ""
             return f"{which} was sent{at}; it has not registered since{until}"
         case Outcome.FAILED:
             why = f": {ledger.detail}" if ledger.detail else ""
-            return f"{which} could not be carried out{at}{why}; it is tried again"
+            return f"{which} could not be carried out{at}{why}{later or '; it is tried again'}"
         case Outcome.CANCELLED:
             return f"{which} was given up{at}: its supervisor was asked to end"
         case Outcome.EXHAUSTED:

@@ -9,6 +9,7 @@ from hopper.config import Settings
 from hopper.instance.diagnosis.doctor import examine
 from hopper.instance.restart.restarts import Restarts
 from hopper.model.finding import Finding, Level
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.restart import Claim, Exhausted, Outcome
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
@@ -123,3 +124,13 @@ async def test_one_that_was_started_again_waits_for_no_restart(settings, store):
         assert (await registry.health("web")).restart is None
         assert (await registry.explain("web"))["restart"] is None
     assert (await the(settings)).level is Level.OK
+
+
+async def test_a_restart_that_waits_for_the_end_of_a_maintenance_is_not_stuck(settings, store):
+    await ended(await claimed(store), Outcome.FAILED, detail="away")
+    assert (await the(settings)).level is Level.WARNING
+    await store.maintain("web", MaintenanceRequest())
+    assert (await the(settings)).level is Level.OK
+    async with InstanceRegistry(settings) as registry:
+        restart = (await registry.health("web")).restart
+    assert restart.text.endswith(": away; it waits for the end of its maintenance")

@@ -291,3 +291,27 @@ async def test_one_that_failed_is_not_called_again_before_its_lease_has_ended_th
         await wait_until(lambda: looks.count("web") > before)
         await wait_until(lambda: len(at) == 2, 20)
     assert at[1] >= until_ms > at[0]
+
+
+async def test_a_callback_is_called_once_the_maintenance_has_ended_in_which_its_restart_was_due(settings, store):
+    calls = Calls()
+    calls.gate.set()
+    async with InstanceRegistry(settings.model_copy(update={"executor_lease_s": 60})) as registry:
+        registry.on_restart(calls)
+        await registry.register(scope="project", id="web", restart={**POLICY, "initial_delay_s": 0.3})
+        await registry.lifecycle.fail("web")
+        await Restarts(store).claim("web", incarnation=(await known(store, "web")).incarnation, reason="exit")
+        await registry.maintenance("web", reason="new disks")
+        await wait_until(lambda: is_due(store))
+        await claimed(store, "other")
+        await wait_until(lambda: calls.ids)
+        told = (await registry.health("web")).restart
+        assert told.text.endswith("has been taken by nobody yet; it waits for the end of its maintenance")
+        await registry.end_maintenance("web")
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+    assert calls.ids == ["other", "web"]
+
+
+async def is_due(store: InstanceStore, id: str = "web") -> bool:
+    standing = await Restarts(store).store.standing(id)
+    return standing.now_ms >= standing.ledger.not_before_ms

@@ -11,11 +11,13 @@ from hopper.instance.restart.restarts import Restarts
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.event import EventType
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.policy import RestartPolicy
 from hopper.model.restart import Outcome
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
+from hopper.store.restarting import RestartStore
 from instance.answers import SlowAnswers
 from instance.supervision.running import FOREVER, ROUND, told, until
 from specs import known, patching
@@ -49,6 +51,36 @@ async def test_an_operator_need_not_wait_for_a_delay(run, store):
     first = await wait_until(until(store, State.FAILED))
     await Restarts(store).request("x")
     await wait_until(until(store, State.RUNNING, above=first.incarnation))
+
+
+async def test_one_in_maintenance_is_not_started_again_before_that_has_ended(run, store, story):
+    run(
+        "sleep 0.3; test -e $0/not || { touch $0/not; exit 1; }; " + FOREVER,
+        RestartPolicy("on-failure", initial_delay_s=2),
+    )
+    first = await wait_until(until(store, State.FAILED))
+    await store.maintain("x", MaintenanceRequest(reason="new disks"))
+    restarts = Restarts(store).store
+
+    async def due() -> bool:
+        standing = await restarts.standing("x")
+        return standing.now_ms >= standing.ledger.not_before_ms and standing.ledger.executor_until_ms > standing.now_ms
+
+    await wait_until(due)
+    await wait_until(lambda: renewed(restarts))
+    assert (await known(store, "x")).state is State.FAILED
+    await store.end_maintenance("x")
+    await wait_until(until(store, State.RUNNING, above=first.incarnation))
+
+
+async def renewed(restarts: RestartStore) -> bool:
+    """Wait until the supervisor has asked for its restart once more."""
+    before = (await restarts.standing("x")).ledger.executor_until_ms
+
+    async def later() -> bool:
+        return (await restarts.standing("x")).ledger.executor_until_ms > before
+
+    return await wait_until(later)
 
 
 async def test_a_stop_while_it_waits_to_be_restarted_ends_it_and_gives_the_restart_up(run, store):

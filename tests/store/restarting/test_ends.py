@@ -94,11 +94,53 @@ async def test_an_operators_claim_of_one_that_is_stopped_ends_with_its_start_too
     assert await restarts.take("web", 1, executor="me") == Taking("ended", 0)
 
 
-@pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.STOP, Verb.FAIL], ids=str)
-async def test_no_other_verb_ends_a_claim(verb, web, restarts):
+@pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.FAIL], ids=str)
+async def test_no_other_verb_but_stop_ends_a_claim(verb, web, restarts):
     await claim(restarts, Claim(1, 0, 0), alive=True)
     await web.transition("web", verb)
     assert (await restarts.standing("web")).ledger.is_open(1)
+
+
+async def nobody_has_it(restarts: RestartStore) -> None:
+    await claim(restarts, Claim(1, 0, 0), alive=True)
+
+
+async def it_is_reserved(restarts: RestartStore) -> None:
+    await claim(restarts, Claim(1, 60_000, 0), alive=True)
+    assert (await restarts.take("web", 1, executor="me", early=True)).outcome == "taken"
+
+
+async def it_could_not_be_carried_out(restarts: RestartStore) -> None:
+    await claim(restarts, Claim(1, 0, 0), alive=True)
+    await settle(restarts, Outcome.FAILED)
+
+
+async def its_executor_died(restarts: RestartStore) -> None:
+    await claim(restarts, Claim(1, 0, 0), alive=True)
+    short = RestartStore(restarts.settings.model_copy(update={"executor_lease_s": 0.001}), client=restarts.client)
+    await short.take("web", 1, executor="dead")
+    until_ms = (await restarts.standing("web")).ledger.executor_until_ms
+    await wait_until(lambda: later(restarts, until_ms))
+
+
+@pytest.mark.parametrize(
+    "so_far",
+    [nobody_has_it, it_is_reserved, it_could_not_be_carried_out, its_executor_died],
+    ids=lambda so_far: so_far.__name__,
+)
+async def test_who_is_asked_to_stop_is_not_restarted_after_that(so_far, web, restarts):
+    await so_far(restarts)
+    await web.transition("web", Verb.STOP)
+    assert not (await restarts.standing("web")).ledger.stands(1)
+    assert await restarts.take("web", 1, executor="me") == Taking("ended", 0)
+
+
+async def test_who_stops_since_it_is_being_restarted_is(web, restarts):
+    await claim(restarts, Claim(0, 0, 0), alive=True, operator=True, reason="operator")
+    await restarts.take("web", 1, executor="me")
+    await web.transition("web", Verb.STOP)
+    await web.transition("web", Verb.STOPPED)
+    assert await restarts.settle("web", 1, Outcome.SENT, executor="me")
 
 
 async def test_a_start_of_one_that_never_had_a_claim_makes_no_ledger(store):

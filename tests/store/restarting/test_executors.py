@@ -7,6 +7,7 @@ import pytest
 
 from hopper.config import Settings
 from hopper.errors import StoreFault
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.restart import Claim, Outcome
 from hopper.model.state import Verb
 from hopper.store.instances import InstanceStore
@@ -16,6 +17,8 @@ from store.restarting.claiming import claim, last_event
 from waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("agrees")
+
+LEASE_MS = 10_000
 
 
 async def test_one_executor_at_a_time_has_a_restart(failed, restarts):
@@ -50,6 +53,50 @@ async def test_nobody_restarts_before_the_time_but_who_reserves_it_has_it_until_
     held = await restarts.take("web", 1, executor="a", early=True)
     assert held.outcome == "held"
     assert 69_000 < held.left_ms <= 70_000
+
+
+@pytest.fixture
+async def in_maintenance(failed: InstanceStore, restarts: RestartStore) -> InstanceStore:
+    """The failed Project, in maintenance since its restart was claimed."""
+    await claim(restarts, Claim(1, 0, 0))
+    await failed.maintain("web", MaintenanceRequest(reason="works"))
+    return failed
+
+
+async def test_nobody_begins_a_restart_in_maintenance(in_maintenance, restarts):
+    assert await restarts.take("web", 1, executor="a") == Taking("early", LEASE_MS)
+    assert await restarts.take("web", 1, executor="a", early=True) == Taking("taken", LEASE_MS)
+    assert (await restarts.take("web", 1, executor="b", early=True)).outcome == "held"
+    await in_maintenance.end_maintenance("web")
+    assert await restarts.take("web", 1, executor="a", early=True) == Taking("taken", 0)
+
+
+async def test_a_maintenance_whose_time_has_come_delays_no_restart_though_nobody_has_ended_it(failed, restarts):
+    await claim(restarts, Claim(1, 0, 0))
+    await failed.maintain("web", MaintenanceRequest(for_ms=300))
+    early = await restarts.take("web", 1, executor="a")
+    assert early.outcome == "early"
+    assert 0 < early.left_ms <= 300
+
+    async def taken() -> bool:
+        return await restarts.take("web", 1, executor="a") == Taking("taken", 0)
+
+    await wait_until(taken)
+    assert (await known(failed, "web")).maintenance is not None
+
+
+async def test_who_has_begun_when_a_maintenance_begins_goes_on(failed, restarts):
+    await claim(restarts, Claim(1, 0, 0))
+    assert await restarts.take("web", 1, executor="a") == Taking("taken", 0)
+    await failed.maintain("web", MaintenanceRequest())
+    assert await restarts.take("web", 1, executor="a") == Taking("taken", 0)
+    assert (await restarts.take("web", 1, executor="b")).outcome == "early"
+
+
+async def test_an_operators_restart_is_carried_out_in_maintenance(failed, restarts):
+    await failed.maintain("web", MaintenanceRequest())
+    await claim(restarts, Claim(0, 0, 0), alive=True, operator=True, reason="operator")
+    assert await restarts.take("web", 1, executor="a") == Taking("taken", 0)
 
 
 async def set_back(store: InstanceStore, by_ms: int = 3_600_000) -> None:

@@ -7,7 +7,7 @@ from hopper.instance.replica import Replica
 from hopper.model.finding import Finding, Level
 from hopper.model.record import Record
 from hopper.model.restart import Outcome
-from hopper.model.restart_report import report_of
+from hopper.model.restart_report import report_of, waits_for_service
 from hopper.model.state import State
 from hopper.store.restarting import RestartStore, Standing
 
@@ -70,7 +70,7 @@ def _stuck(standing: Standing, *, lease_ms: int) -> Outcome | None:
     """How a restart is stuck, None where it is not, or not yet."""
     record, ledger = standing.record, standing.ledger
     report = None if record is None else report_of(record, ledger)
-    if record is None or report is None:
+    if record is None or report is None or waits_for_service(record, ledger):
         return None
     match report.outcome:
         case Outcome.CLAIMED:

@@ -36,12 +36,18 @@ class _Claim(NamedTuple):
     claimed_at_ms: int
 
 
+def _ends_maintenance(event: Event) -> bool:
+    """Whether an instance is in service again: its restart has waited for that."""
+    return "maintenance" in event.previous and event.record is not None and event.record.maintenance is None
+
+
 class Executor:
     """Carries out the restarts of the instances that `wants` names, by calling `carry_out(record, ledger)`.
 
     Of all executors one has a restart at a time, for `executor_lease_s` and longer while it is busy with it. One that
-    raises is settled as failed, and is tried again once the lease has ended, by whoever is next. This one makes at most
-    one call for a claim at a time; what became of it is written down once Redis takes it, without a second call.
+    raises is settled as failed, and is tried again once the lease has ended, by whoever is next. In maintenance none
+    is begun that no operator has asked for. This one makes at most one call for a claim at a time; what became of it is
+    written down once Redis takes it, without a second call.
     """
 
     def __init__(
@@ -79,7 +85,7 @@ class Executor:
         if not self._acts():
             return
         for event in events:
-            if event.resync:
+            if event.resync or _ends_maintenance(event):
                 self._anew.set()
             elif event.type is EventType.RESTART_CLAIMED and event.record is not None and self._wants(event.record):
                 claim = _Claim(event.record.id, event.record.incarnation, event.at_ms)
