@@ -8,7 +8,7 @@ from typing import Final
 import tenacity
 
 from hopper.model.health import Health
-from hopper.model.policy import RestartPolicy
+from hopper.model.policy import LONGEST_DELAY_S, RestartPolicy
 from hopper.model.record import Record
 from hopper.model.state import State
 
@@ -133,11 +133,14 @@ class Exhausted:
 
 
 def delay_s(policy: RestartPolicy, count: int) -> float:
-    """Seconds before the `count`-th restart: `min(max_delay_s, initial_delay_s * multiplier ** (count - 1))`."""
+    """Seconds before the `count`-th restart: `min(max_delay_s, initial_delay_s * multiplier ** (count - 1))`.
+
+    Never more than `LONGEST_DELAY_S`, whatever an older record says: what cannot be reckoned would end all restarts.
+    """
     trial = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     trial.attempt_number = count
     return tenacity.wait_exponential(
-        multiplier=policy.initial_delay_s, exp_base=policy.multiplier, max=policy.max_delay_s
+        multiplier=policy.initial_delay_s, exp_base=policy.multiplier, max=min(policy.max_delay_s, LONGEST_DELAY_S)
     )(trial)
 
 
