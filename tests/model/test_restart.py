@@ -152,6 +152,12 @@ COVERED: dict[str, tuple[RestartLedger, Record, bool]] = {
         RestartLedger(incarnation=7, outcome=Outcome.SENT, register_by_ms=NOW + 1), FAILED, True),
     "one that was sent in vain": (
         RestartLedger(incarnation=7, outcome=Outcome.SENT, register_by_ms=NOW), FAILED, False),
+    "one that was sent, and the clock set back by as much as it has": (
+        RestartLedger(incarnation=7, outcome=Outcome.SENT, settled_at_ms=NOW + 500, register_by_ms=NOW + 1_000),
+        FAILED, True),
+    "one that was sent, and the clock set back by more": (
+        RestartLedger(incarnation=7, outcome=Outcome.SENT, settled_at_ms=NOW + 501, register_by_ms=NOW + 1_001),
+        FAILED, False),
     "one that was sent while it lived, and has its time": (
         RestartLedger(incarnation=7, alive=True, outcome=Outcome.SENT, register_by_ms=NOW + 1), DOWN, True),
     "one that was sent in vain while it lived": (

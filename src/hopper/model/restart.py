@@ -93,8 +93,12 @@ class RestartLedger:
         return self.stands(record.incarnation) and not self.in_vain(record, now_ms)
 
     def in_vain(self, record: Record, now_ms: int) -> bool:
-        """Whether the restart of an instance that has died was sent, and it has not registered in its time."""
-        return self.waits_for(record) and now_ms >= self.register_by_ms
+        """Whether the restart of an instance that has died was sent, and it has not registered in its time.
+
+        Where more than twice that time is left the clock was set back, and the time counts as over.
+        """
+        left_ms, time_ms = self.register_by_ms - now_ms, self.register_by_ms - self.settled_at_ms
+        return self.waits_for(record) and not 0 < left_ms <= 2 * time_ms
 
     def waits_for(self, record: Record) -> bool:
         """Whether the restart of an instance that has died was sent, and it has a time by which to register."""
