@@ -1,7 +1,8 @@
 -- Claim the one restart of an incarnation, or tell that its restarts are used up. The first to ask is answered.
 -- An operator's claim takes the place of one that others have made. One that was sent, and after which an instance that
--- is failed or down has not registered in its time, was in vain: it is claimed anew. One that was made while the
--- instance lived, and was given up, is none for its death.
+-- is failed or down has not registered in its time, was in vain: it is claimed anew. Where more than twice that time is
+-- left the clock was set back, and the time counts as over. One that was made while the instance lived, and was given
+-- up, is none for its death.
 --
 -- KEYS     record        hash     the instance's record
 --          heartbeat     string   the instance's heartbeat
@@ -61,8 +62,10 @@ local in_vain = false
 if ledger[1] == incarnation and ledger[2] then
   local asked_before = ledger[5] == 'operator' and ledger[2] == 'claimed'
   local register_by_ms = tonumber(ledger[7]) or 0
+  local left_ms, time_ms = register_by_ms - log.now, register_by_ms - (tonumber(ledger[6]) or 0)
   local dead = is_down or before.state == 'failed'
-  in_vain = dead and ledger[2] == 'sent' and register_by_ms > 0 and log.now >= register_by_ms
+  local over = left_ms <= 0 or left_ms > 2 * time_ms
+  in_vain = dead and ledger[2] == 'sent' and register_by_ms > 0 and over
   local given_up = dead and ledger[2] == 'cancelled' and ledger[8] == '1'
   if not (in_vain or given_up) and (operator ~= '1' or asked_before) then
     return { 'repeat', integer(log.last), ledger[3], ledger[4] }

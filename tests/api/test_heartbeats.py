@@ -42,3 +42,14 @@ async def test_a_heartbeat_without_a_body_counts(api, tree, fake_client):
     await fake_client.delete("hopper:{default}:heartbeat:web")
     assert (await api.put(f"{ONE}/web/heartbeat")).json()["problems"] == []
     assert 14 <= await fake_client.ttl("hopper:{default}:heartbeat:web") <= 15
+
+
+async def test_a_heartbeat_that_is_no_string_is_told_of_beside_all_that_is_known(api, tree, fake_client):
+    await fake_client.delete("hopper:{default}:heartbeat:web")
+    await fake_client.hset("hopper:{default}:heartbeat:web", "queue_depth", "3")
+    answer = await api.get(f"{ONE}/web/health")
+    assert answer.status_code == 200
+    health = answer.json()
+    assert (health["id"], health["heartbeat"], health["metrics"]) == ("web", None, {})
+    assert health["problems"][0].startswith("the heartbeat cannot be read: ")
+    await fake_client.delete("hopper:{default}:heartbeat:web")

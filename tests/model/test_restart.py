@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from hopper.model.health import Health
-from hopper.model.policy import RestartPolicy
+from hopper.model.policy import LONGEST_DELAY_S, RestartPolicy
 from hopper.model.record import Record
 from hopper.model.restart import Claim, Exhausted, Outcome, RestartLedger, decide, delay_s, is_restartable
 from hopper.model.scope import Scope
@@ -37,6 +37,13 @@ def test_the_delay_is_that_of_the_formula(multiplier: float, initial_s: float, l
 
 def test_a_delay_beyond_all_numbers_is_the_longest() -> None:
     assert delay_s(RestartPolicy(multiplier=10.0), 10_000) == 60
+
+
+@pytest.mark.parametrize("forever_s", [1e300, 1e308, float("inf")])
+def test_a_policy_of_an_older_record_that_waits_for_ever_waits_for_ten_years(forever_s: float) -> None:
+    policy = RestartPolicy(mode="always", initial_delay_s=forever_s, max_delay_s=forever_s, jitter=0)
+    delay_ms = LONGEST_DELAY_S * 1000
+    assert decide(policy, RestartLedger(), FAILED, NOW) == Claim(1, delay_ms, NOW + delay_ms)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +152,12 @@ COVERED: dict[str, tuple[RestartLedger, Record, bool]] = {
         RestartLedger(incarnation=7, outcome=Outcome.SENT, register_by_ms=NOW + 1), FAILED, True),
     "one that was sent in vain": (
         RestartLedger(incarnation=7, outcome=Outcome.SENT, register_by_ms=NOW), FAILED, False),
+    "one that was sent, and the clock set back by as much as it has": (
+        RestartLedger(incarnation=7, outcome=Outcome.SENT, settled_at_ms=NOW + 500, register_by_ms=NOW + 1_000),
+        FAILED, True),
+    "one that was sent, and the clock set back by more": (
+        RestartLedger(incarnation=7, outcome=Outcome.SENT, settled_at_ms=NOW + 501, register_by_ms=NOW + 1_001),
+        FAILED, False),
     "one that was sent while it lived, and has its time": (
         RestartLedger(incarnation=7, alive=True, outcome=Outcome.SENT, register_by_ms=NOW + 1), DOWN, True),
     "one that was sent in vain while it lived": (

@@ -93,6 +93,8 @@ BAD: dict[str, tuple[dict[str, Any], str, Any]] = {
     "an unknown field of a policy": (project(restart={"mod": "never"}), "restart.mod", "never"),
     "a policy that is a text": (project(restart="never"), "restart", "never"),
     "jitter over one": (project(restart={"jitter": 2}), "restart.jitter", 2),
+    "a first delay for ever": (project(restart={"initial_delay_s": 1e308}), "restart.initial_delay_s", 1e308),
+    "a longest delay for ever": (project(restart={"max_delay_s": 1e308}), "restart.max_delay_s", 1e308),
     "a threshold that is no number": (
         project(thresholds={"queue_depth": {"degraded": "x"}}), "thresholds.queue_depth.degraded", "x",
     ),

@@ -184,3 +184,17 @@ def test_a_long_value_is_cut():
 
 def test_a_moment_is_utc_to_the_millisecond():
     assert moment(AT_MS) == "2026-11-22 19:54:55.782"
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "told"),
+    [
+        (0, "1970-01-01 00:00:00.000"),
+        (253_402_300_799_000, "9999-12-31 23:59:59.000"),
+        (253_402_300_800_000, "253402300800000 ms"),
+        (10**15 - 1, "999999999999999 ms"),
+        (-1, "-1 ms"),
+    ],
+)
+def test_a_moment_that_no_calendar_has_is_told_in_milliseconds(at_ms, told):
+    assert moment(at_ms) == told

@@ -31,10 +31,11 @@ _COULD_BE_DEEP_BYTES = 500
 class InstanceHealth:
     """One instance's health with its heartbeat as read just now. Times are milliseconds of Redis' clock.
 
-    `heartbeat` tells whether there is one, None while Redis is away: then nothing is known of it, nor of the metrics.
-    `reasons` are sentences: why it is not healthy, or not in service; `problems` what is wrong with the heartbeat's
-    value. `rollup` is the health of it and all below it, for one that has children and is asked for by itself, and
-    `restart` what became of the restart that it waits for, if any, where it is asked for by itself too.
+    `heartbeat` tells whether there is one, None while Redis is away and where what is there cannot be read: then
+    nothing is known of it, nor of the metrics. `reasons` are sentences: why it is not healthy, or not in service;
+    `problems` what is wrong with the heartbeat's value. `rollup` is the health of it and all below it, for one that has
+    children and is asked for by itself, and `restart` what became of the restart that it waits for, if any, where it is
+    asked for by itself too.
     """
 
     id: str
@@ -148,15 +149,23 @@ class HealthReports:
         record = self._view.replica.records.get(id)
         if record is None:
             raise NotFound(f"there is no instance '{id}'")
+
+        def unknown() -> InstanceHealth:
+            return self._with_rollup(self._report(record, None, away=True))
+
         try:
             value, left_ms = await self._store.read_heartbeat(id)
-            report = self._with_rollup(self._report(record, value))
-            restart = report_of(record, await self._restarts.ledger(id))
+            report = replace(self._with_rollup(self._report(record, value)), expires_in_ms=_left(left_ms))
         except Unavailable:
-            return self._with_rollup(self._report(record, None, away=True))
+            return unknown()
         except StoreFault as fault:
-            return replace(report, expires_in_ms=_left(left_ms), problems=(*report.problems, str(fault)))
-        return replace(report, expires_in_ms=_left(left_ms), restart=restart)
+            report = replace(unknown(), problems=(f"the heartbeat cannot be read: {fault}",))
+        try:
+            return replace(report, restart=report_of(record, await self._restarts.ledger(id)))
+        except Unavailable:
+            return unknown()
+        except StoreFault as fault:
+            return replace(report, problems=(*report.problems, str(fault)))
 
     async def detail(self, records: list[Record]) -> list[InstanceHealth]:
         """Up to 1,000 instances with their metrics, read in one MGET, and the time left to each."""

@@ -9,7 +9,10 @@ from pydantic import BeforeValidator, ConfigDict, Field
 
 from hopper.model.identifiers import ID_PATTERN
 
-__all__ = ["Check", "Maintenance", "RestartPolicy", "Threshold", "Wish"]
+__all__ = ["LONGEST_DELAY_S", "Check", "Maintenance", "RestartPolicy", "Threshold", "Wish"]
+
+LONGEST_DELAY_S = 10 * 365 * 86_400
+"""Seconds that no restart is put off beyond: ten years, of which milliseconds can still be reckoned and dates told."""
 
 _STRICT_FIELDS = ConfigDict(extra="forbid")
 
@@ -36,8 +39,8 @@ class RestartPolicy:
     mode: Literal["never", "on-failure", "always"] = "never"
     max_restarts: Annotated[int, Field(ge=0)] = 5
     window_s: Annotated[float, Field(gt=0)] = 60
-    initial_delay_s: Annotated[float, Field(ge=0)] = 1
-    max_delay_s: Annotated[float, Field(ge=0)] = 60
+    initial_delay_s: Annotated[float, Field(ge=0, le=LONGEST_DELAY_S)] = 1
+    max_delay_s: Annotated[float, Field(ge=0, le=LONGEST_DELAY_S)] = 60
     multiplier: Annotated[float, Field(ge=1)] = 2
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
     webhook: str | None = None

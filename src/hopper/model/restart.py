@@ -8,7 +8,7 @@ from typing import Final
 import tenacity
 
 from hopper.model.health import Health
-from hopper.model.policy import RestartPolicy
+from hopper.model.policy import LONGEST_DELAY_S, RestartPolicy
 from hopper.model.record import Record
 from hopper.model.state import State
 
@@ -93,8 +93,12 @@ class RestartLedger:
         return self.stands(record.incarnation) and not self.in_vain(record, now_ms)
 
     def in_vain(self, record: Record, now_ms: int) -> bool:
-        """Whether the restart of an instance that has died was sent, and it has not registered in its time."""
-        return self.waits_for(record) and now_ms >= self.register_by_ms
+        """Whether the restart of an instance that has died was sent, and it has not registered in its time.
+
+        Where more than twice that time is left the clock was set back, and the time counts as over.
+        """
+        left_ms, time_ms = self.register_by_ms - now_ms, self.register_by_ms - self.settled_at_ms
+        return self.waits_for(record) and not 0 < left_ms <= 2 * time_ms
 
     def waits_for(self, record: Record) -> bool:
         """Whether the restart of an instance that has died was sent, and it has a time by which to register."""
@@ -133,11 +137,14 @@ class Exhausted:
 
 
 def delay_s(policy: RestartPolicy, count: int) -> float:
-    """Seconds before the `count`-th restart: `min(max_delay_s, initial_delay_s * multiplier ** (count - 1))`."""
+    """Seconds before the `count`-th restart: `min(max_delay_s, initial_delay_s * multiplier ** (count - 1))`.
+
+    Never more than `LONGEST_DELAY_S`, whatever an older record says: what cannot be reckoned would end all restarts.
+    """
     trial = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
     trial.attempt_number = count
     return tenacity.wait_exponential(
-        multiplier=policy.initial_delay_s, exp_base=policy.multiplier, max=policy.max_delay_s
+        multiplier=policy.initial_delay_s, exp_base=policy.multiplier, max=min(policy.max_delay_s, LONGEST_DELAY_S)
     )(trial)
 
 

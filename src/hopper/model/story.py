@@ -28,8 +28,18 @@ _PLAIN = {
 """Reasons of verdicts without figures, as sentences."""
 
 
+_FIRST_MS = 0
+_LAST_MS = 253_402_300_799_000
+"""The last second of the year 9999, the last year that Python's calendar has."""
+
+
 def moment(at_ms: int) -> str:
-    """A time of Redis' clock as operators write it: UTC, to the millisecond."""
+    """A time of Redis' clock as operators write it: UTC, to the millisecond.
+
+    One that no calendar has, as an end of maintenance that stands for never, is told in milliseconds.
+    """
+    if not _FIRST_MS <= at_ms <= _LAST_MS:
+        return f"{at_ms} ms"
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
 
 

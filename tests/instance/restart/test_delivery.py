@@ -168,6 +168,18 @@ async def test_a_webhook_after_which_nobody_registers_is_tried_again_until_the_b
     assert len({delivery for _, _, delivery in hook.sent}) == 2
 
 
+async def test_a_clock_that_is_set_back_does_not_make_a_restart_wait_for_nobody(settings, store, story):
+    hook, settings = Hook(), settings.model_copy(update={"restart_wait_s": 0.3})
+    async with leading(settings, send=hook):
+        await store.register(spec("project", "web", restart=HOOK))
+        await store.transition("web", Verb.FAIL)
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+        for field in ("claimed_at_ms", "not_before_ms", "settled_at_ms", "register_by_ms"):
+            await store.client.hincrby(store.keys.restarts("web"), field, 3_600_000)  # as an hour before now has it
+        second = await until_told(story, "web", EventType.RESTART_CLAIMED, count=2)
+    assert second.reason == "not-registered"
+
+
 async def test_the_next_leader_finds_a_restart_after_which_nobody_registers(settings, store, story):
     settings = settings.model_copy(update={"restart_wait_s": 0.2})
     async with leading(settings.model_copy(update={"restart_wait_s": 0.5}), send=Hook()):

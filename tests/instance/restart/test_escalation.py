@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hopper.config import Settings
+from hopper.instance.restart import escalation
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.state import State, Verb
@@ -56,6 +58,21 @@ async def test_a_project_is_unhealthy_and_restarted_when_too_many_children_were_
         assert [event.type for event in await story.of("web")].count(EventType.RESTART_CLAIMED) == 1
         await store.register(spec("project", "web", restart={**POLICY, "max_failed_children": 1}))
         await wait_until(lambda: levels.told[-1][1] is Health.HEALTHY)
+
+
+async def test_of_very_many_children_only_some_are_named(settings, store, story, monkeypatch):
+    """A line of the log for each that is given up, with all that were, would be as long as there are children."""
+    monkeypatch.setattr(escalation, "_NAMED", 1)
+    levels = Levels()
+    await store.register(spec("project", "web", ttl_ms=600_000, restart={**POLICY, "max_failed_children": 1}))
+    with capture_logs() as logs:
+        async with leading(settings, report=levels):
+            for id in ("a", "b"):
+                await give_up(store, story, id)
+            await wait_until(lambda: levels.told)
+    (line,) = [entry for entry in logs if entry["event"] == "escalation.level"]
+    for told in (line, levels.told[0][2]):
+        assert (told["children"], told["given_up"]) == (["a"], 2)
 
 
 async def test_without_a_policy_the_setting_counts_and_the_project_is_only_reported(settings, store, story):

@@ -1,16 +1,20 @@
 """Whoever has failed or is down: the leading monitor claims its restart, once and not too soon."""
 
+import asyncio
 import contextlib
 from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
 from hopper.config import Settings
+from hopper.instance.restart import restarts
 from hopper.instance.restart.restarting import Restarting
 from hopper.instance.restart.restarts import Restarts
 from hopper.model.event import EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
+from hopper.model.restart import decide
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
 from instance.failures import POLICY, RESTART, SETTLE_S, kinds, passed, stands, until_told
@@ -138,3 +142,20 @@ async def test_a_fault_of_one_ledger_keeps_nobody_else_from_being_claimed(monito
     await store.transition("web", Verb.FAIL)
     await passed(story, store)
     await store.client.delete(store.keys.restarts("web"))
+
+
+async def test_a_fault_of_one_ends_the_restarts_of_nobody_else(monitor, store, story, monkeypatch):
+    def decided(policy, ledger, record, *args):
+        if record.id == "odd":
+            raise OverflowError("it cannot be reckoned")
+        return decide(policy, ledger, record, *args)
+
+    monkeypatch.setattr(restarts, "decide", decided)
+    for id in ("odd", "web"):
+        await store.register(spec("project", id, restart=POLICY))
+    with capture_logs() as logs:
+        await asyncio.gather(*(store.transition(id, Verb.FAIL) for id in ("odd", "web")))
+        await until_told(story, "web", EventType.RESTART_CLAIMED)
+        await wait_until(lambda: any(entry["event"] == "restarting.broken" for entry in logs))
+        await passed(story, store)
+    assert not [entry for entry in logs if entry["event"] == "monitor.part_failed"]

@@ -22,7 +22,7 @@ _READ_AT_ONCE = 500
 _TOLD = 5
 """Children named in the sentence of an event."""
 _NAMED = 100
-"""Children named in its evidence."""
+"""Children named in its evidence, and in the log of the monitor."""
 _AGAIN_S = 1.0
 _LATER_S = 60.0
 
@@ -148,10 +148,13 @@ class Escalation(Duty):
                 self._logger.warning("escalation." + claimed.outcome, id=project.id, children=len(children))
 
     def _tell(self, project: Record, level: Health, children: list[str]) -> None:
-        self._logger.warning("escalation.level", id=project.id, level=level.value, children=children)
+        named = children[:_NAMED]
+        self._logger.warning(
+            "escalation.level", id=project.id, level=level.value, children=named, given_up=len(children)
+        )
         some = ", ".join(children[:_TOLD]) + (", ..." if len(children) > _TOLD else "")
         reasons = [f"{len(children)} of its children were given up: {some}"] if children else []
-        self._report(project.id, level, {"children": children[:_NAMED], "given_up": len(children), "reasons": reasons})
+        self._report(project.id, level, {"children": named, "given_up": len(children), "reasons": reasons})
 
     async def _given_up_under(self, project: Record) -> list[str]:
         """The children of a Project that were given up since it started: was registered, or started by hand."""

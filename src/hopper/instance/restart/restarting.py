@@ -150,6 +150,9 @@ class Restarting(Duty):
         except HopperError as error:
             self._logger.warning("restarting.not_claimed", id=record.id, detail=str(error))
             self._agenda.put(record.id, after_s=_AGAIN_S)
+        except Exception:  # what is wrong with one may not end the restarts of all others
+            self._logger.exception("restarting.broken", id=record.id)
+            self._agenda.put(record.id, after_s=_LATER_S)
         else:
             if claimed is not None and claimed.outcome != "repeat":
                 self._logger.info("restarting." + claimed.outcome, id=record.id, count=claimed.count, reason=reason)

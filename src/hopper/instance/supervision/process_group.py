@@ -57,6 +57,8 @@ class ProcessGroup:
 
     def send(self, number: signal.Signals) -> bool:
         """Signal everyone in the group who may be signalled; whether there was anyone at all."""
+        if self._has_a_successor():
+            return False
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
@@ -91,11 +93,18 @@ class ProcessGroup:
 
     def _lives(self) -> bool:
         """Whether one of the group is more than a zombie, which may stay for long where nobody reaps orphans."""
+        if self._has_a_successor():
+            return False
         allowed = _signals(os.killpg, self.process.pid)
         if allowed is None or not Path("/proc").is_dir():
             return allowed is not None
         members = _members(self.process.pid)
         return any(members.values()) or (not members and not allowed)  # `/proc` may hide other users' processes
+
+    def _has_a_successor(self) -> bool:
+        """Whether the id of the command, which has ended, is another process' by now. While there is anyone left in a
+        group the kernel gives its id to nobody: so the group is gone, and one of that id is none of ours."""
+        return self.process.returncode is not None and _signals(os.kill, self.process.pid) is not None
 
     def _refusing(self) -> list[int]:
         """Who of the group lives and may not be signalled; the group's own id where that cannot be told."""
