@@ -19,7 +19,7 @@ from hopper.model.state import State, Verb
 from instance.failures import POLICY, SETTLE_S, outcome_of, passed, stands, until_told
 from instance.lapses import gated, leading
 from specs import known, spec
-from waiting import wait_until
+from waiting import until_ended, wait_until
 
 HOOK = {**POLICY, "webhook": "http://hook.invalid/start"}
 Sent = tuple[str, dict[str, Any], str]
@@ -102,6 +102,31 @@ async def test_the_next_leader_sends_what_the_last_one_died_over(settings, store
     async with leading(settings, send=hook):
         await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
     assert len(hook.sent) == 1
+
+
+async def test_a_receiver_that_hangs_keeps_no_other_waiting_and_is_asked_for_few_at_a_time(settings, store):
+    """With more to start than the leader does at a time, as after the loss of a host with its receiver."""
+    hung, told = [], []
+
+    async def send(url: str, document: dict[str, Any], delivery: str) -> None:
+        if "hung" in url:
+            hung.append(document["id"])
+            await until_ended()
+        told.append(document["id"])
+
+    async with leading(settings, send=send):
+        for number in range(80):
+            await store.register(
+                spec("project", f"p{number}", restart={**HOOK, "webhook": f"http://hung.invalid/{number}"})
+            )
+            await store.transition(f"p{number}", Verb.FAIL)
+        await wait_until(lambda: hung)
+        await store.register(spec("project", "web", restart={**HOOK, "webhook": "http://well.invalid:8080/start"}))
+        await store.transition("web", Verb.FAIL)
+        await wait_until(lambda: outcome_of(store, "web", Outcome.SENT))
+        await wait_until(lambda: stands(store, "p79"))
+        assert told == ["web"]
+        assert len(hung) == 8
 
 
 async def test_a_slow_webhook_keeps_its_lease(settings, store, story):

@@ -11,6 +11,7 @@ from hopper.instance.restart.restarts import Restarts
 from hopper.model.event import Event
 from hopper.model.record import Record
 from hopper.model.restart import RestartLedger
+from hopper.model.webhook import target_of
 
 __all__ = ["Delivery", "Send"]
 
@@ -36,6 +37,7 @@ class Delivery(Duty):
             wants=_has_webhook,
             candidates=self._with_webhook,
             acts=self._leads,
+            lane=_receiver,
         )
 
     def begin(self) -> None:
@@ -68,6 +70,11 @@ class Delivery(Duty):
         if url is not None:
             delivery = f"{self._view.epoch}-{record.id}-{record.incarnation}-{ledger.claimed_at_ms}"
             await self._send(url, document, delivery)
+
+
+def _receiver(record: Record) -> str:
+    url = record.restart.webhook if record.restart else None
+    return str(url and target_of(url))
 
 
 def _has_webhook(record: Record) -> bool:

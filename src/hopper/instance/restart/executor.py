@@ -5,6 +5,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import structlog
 import tenacity
@@ -20,6 +21,9 @@ from hopper.store.restarting import RestartStore, Standing, Taking
 __all__ = ["Executor"]
 
 _AT_ONCE = 64
+"""Restarts that are carried out at the same time."""
+_IN_A_LANE = 8
+"""How many of them are of one lane, so that one receiver that hangs keeps nobody else's waiting."""
 _READ_AT_ONCE = 500
 _AGAIN_S = 1.0
 _SETTLE_AGAIN_S = 0.2
@@ -59,8 +63,12 @@ class Executor:
         wants: Callable[[Record], bool],
         candidates: Callable[[], Iterable[Record]],
         acts: Callable[[], bool] = lambda: True,
+        lane: Callable[[Record], str] | None = None,
     ) -> None:
-        """`candidates` are the records that may have had a claim before this executor began."""
+        """`candidates` are the records that may have had a claim before this executor began.
+
+        `lane` says whom the carrying out of a record's restart waits for: few of one lane are under way at a time.
+        """
         self.id = f"executor-{secrets.token_hex(4)}"
         self._view = view
         self._store = store
@@ -68,6 +76,9 @@ class Executor:
         self._wants = wants
         self._candidates = candidates
         self._acts = acts
+        self._lane = lane
+        self._lanes: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         self._agenda: Agenda[_Claim] = Agenda()
         self._busy: set[_Claim] = set()
         self._done: dict[_Claim, tuple[Outcome, str]] = {}
@@ -95,12 +106,9 @@ class Executor:
         """Carry out what is due; ends by cancellation."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_anew())
-            slots = asyncio.Semaphore(_AT_ONCE)
             while True:
-                await slots.acquire()
-                (claim,) = await self._agenda.next(1)
-                attempt = tasks.create_task(self._try(claim))
-                attempt.add_done_callback(lambda _: slots.release())
+                for claim in await self._agenda.next(_AT_ONCE):
+                    tasks.create_task(self._try(claim))
 
     async def _look_anew(self) -> None:
         while True:
@@ -134,16 +142,24 @@ class Executor:
         return left_s
 
     async def _try(self, claim: _Claim) -> None:
-        if claim in self._busy or not (self._acts() or claim in self._done):
+        if claim in self._busy:
             return
         self._busy.add(claim)
         try:
-            await self._attempt(claim)
+            async with self._lane_of(claim), self._slots:
+                if self._acts() or claim in self._done:
+                    await self._attempt(claim)
         except Exception:
             self._logger.exception("executor.broken", id=claim.id, incarnation=claim.incarnation)
             self._agenda.put(claim, after_s=self._lease_s)
         finally:
             self._busy.discard(claim)
+
+    def _lane_of(self, claim: _Claim) -> contextlib.AbstractAsyncContextManager[None]:
+        record = self._view.replica.records.get(claim.id)
+        if self._lane is None or record is None:
+            return contextlib.nullcontext()
+        return self._lanes.setdefault(self._lane(record), asyncio.Semaphore(_IN_A_LANE))
 
     async def _attempt(self, claim: _Claim) -> None:
         try:
