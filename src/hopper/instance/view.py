@@ -26,6 +26,8 @@ _LATE_S = 0.5
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _LONGEST_PAUSE_AFTER_FAULT_S = 10.0
+_NAMED = 20
+"""Ids named in one line of the log."""
 
 
 class RegistryView:
@@ -222,12 +224,20 @@ class RegistryView:
             self._logger.error("view.unreadable", id=id, detail=reason)
         first = not self.loaded.is_set()
         changes = [] if first else difference(self.replica.records, fresh) + difference_of_holds(self.replica, fresh)
+        if not first and self.epoch != position.epoch:
+            self._tell_of_loss(fresh, position.epoch)
         self.replica, self.epoch = fresh, position.epoch
         self._heard()
         self.reloads += 1
         self.loaded.set()
         self._logger.info("view.loaded", revision=fresh.revision, instances=len(fresh), epoch=self.epoch)
         self._tell(changes)
+
+    def _tell_of_loss(self, fresh: Replica, epoch: str) -> None:
+        """Say which records Redis no longer has after it lost data: whoever asks it now hears nothing of them."""
+        gone = [id for id in self.replica.records if id not in fresh.records]
+        if gone:
+            self._logger.error("view.lost", instances=len(gone), ids=gone[:_NAMED], epoch=epoch, former=self.epoch)
 
     async def _entry_at(self, revision: int) -> Event | None:
         try:

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import redis.asyncio
+from structlog.testing import capture_logs
 
 from hopper.model.event import EventType
 from hopper.model.spec import apply_patch
@@ -20,9 +21,11 @@ async def test_a_flush_is_another_epoch_and_the_view_tells_who_went(private_serv
         await store.register(spec("project", "p", parent_id="g"))
         await wait_until(lambda: len(one.ids) == 2)
         epoch = one.view.epoch
-        with private_server.connect() as direct:
+        with capture_logs() as logs, private_server.connect() as direct:
             direct.flushall()
-        await wait_until(lambda: one.view.reloads == 2)
+            await wait_until(lambda: one.view.reloads == 2)
+        (lost,) = [line for line in logs if line["event"] == "view.lost"]
+        assert (lost["instances"], lost["ids"], lost["former"]) == (2, ["g", "p"], epoch)
         assert (one.ids, one.view.revision) == (set(), 0)
         assert one.view.epoch != epoch
         assert one.told(resync=True) == [(EventType.DEREGISTERED, "p"), (EventType.DEREGISTERED, "g")]
