@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 from typing import Any
 
 import orjson
 
 from hopper.errors import NotFound, StoreFault, Unavailable
+from hopper.instance.replica import Replica
 from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
 from hopper.model.group import groups_around
@@ -16,15 +18,25 @@ from hopper.model.reasons import reasons_of
 from hopper.model.record import Record
 from hopper.model.restart_report import RestartReport, report_of
 from hopper.model.scope import Scope
+from hopper.model.selector import Selector
+from hopper.model.state import State
 from hopper.model.stray import StrayKind
 from hopper.model.thresholds import effective_thresholds
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore
 
-__all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth"]
+__all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth", "Troubled"]
 
 MAX_HEARTBEATS = 1000
 _COULD_BE_DEEP_BYTES = 500
+_NAMED = 5
+_TROUBLES: tuple[tuple[str, Selector], ...] = (
+    (Health.DOWN.value, Selector(health=frozenset({Health.DOWN}))),
+    (State.FAILED.value, Selector(state=frozenset({State.FAILED}))),
+    (Health.UNHEALTHY.value, Selector(health=frozenset({Health.UNHEALTHY}))),
+    (Health.SUSPECT.value, Selector(health=frozenset({Health.SUSPECT}))),
+)
+"""What makes the status `degraded`, the gravest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +71,20 @@ class InstanceHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSummary:
-    """The registry at a glance. `status` is `ok`, `degraded` (someone is down, or a hold is on) or `unavailable`.
+class Troubled:
+    """How many do badly in one way, those in maintenance left out, and the first five of their ids in their order."""
 
+    count: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSummary:
+    """The registry at a glance. `status` is `ok`, `degraded` or `unavailable`.
+
+    It is `degraded` where somebody is `troubled`, a hold or a guard is in force, nobody leads, or something cannot be
+    read. `troubled` are those who are `down`, `failed`, `unhealthy` or `suspect`, under these words and in this order,
+    without those in maintenance, who alarm nobody; a word that holds for none is left out.
     `strays` names heartbeats of nobody, of instances that are not monitored, and of former incarnations, as the monitor
     found them; only the last kind makes it `degraded`, since it may hide that the present incarnation is gone.
     `unreadable` names what is at the place of a record in Redis and is none, with the reason; no list shows these.
@@ -79,6 +102,7 @@ class HealthSummary:
     hold: dict[str, Any] | None
     guards: dict[str, dict[str, Any]] = field(default_factory=dict)
     strays: dict[str, dict[str, Any]] = field(default_factory=dict)
+    troubled: dict[str, Troubled] = field(default_factory=dict)
     redis: str = "ok"
 
 
@@ -116,7 +140,7 @@ class HealthReports:
         for record in replica.records.values():
             held = by_scope[record.scope.value]
             held[record.health.value] = held.get(record.health.value, 0) + 1
-        troubled = counts[Health.DOWN] or counts[Health.SUSPECT] or counts[Health.UNHEALTHY]
+        troubled = _troubled(replica)
         if redis != "ok" or not self._view.complete:
             status = "unavailable"
         elif hold or guards or troubled or replica.unreadable or monitor is None or _overwritten(strays):
@@ -136,6 +160,7 @@ class HealthReports:
             hold=hold,
             guards=guards,
             strays=strays,
+            troubled=troubled,
             redis=redis,
         )
 
@@ -220,6 +245,15 @@ class HealthReports:
             flapping=record.flapping,
             restarts=record.restarts,
         )
+
+
+def _troubled(replica: Replica) -> dict[str, Troubled]:
+    found: dict[str, Troubled] = {}
+    for word, selector in _TROUBLES:
+        ids = [record.id for record in replica.select(selector) if record.maintenance is None]
+        if ids:
+            found[word] = Troubled(count=len(ids), ids=tuple(nsmallest(_NAMED, ids)))
+    return found
 
 
 def _left(left_ms: int) -> int | None:
