@@ -1,6 +1,6 @@
 """Health reports: the whole registry at a glance, and one instance with its heartbeat as it is now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 import orjson
 
 from hopper.errors import NotFound, StoreFault, Unavailable
+from hopper.instance.history import History
 from hopper.instance.replica import Replica
 from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
 from hopper.model.group import groups_around
 from hopper.model.health import Health
 from hopper.model.heartbeat import Metrics, parse_heartbeat
-from hopper.model.reasons import reasons_of
+from hopper.model.reasons import BADLY, reasons_of
 from hopper.model.record import Record
 from hopper.model.restart_report import RestartReport, report_of
 from hopper.model.scope import Scope
@@ -116,10 +117,14 @@ class GuardReport:
 
 
 class HealthReports:
-    """Reads of health. Records come from the view, heartbeats and who leads from Redis."""
+    """Reads of health. Records come from the view, heartbeats and who leads from Redis.
 
-    def __init__(self, store: InstanceStore, view: RegistryView) -> None:
+    Why one does badly that the view has not heard, since it was loaded later, comes from the log; of one by itself.
+    """
+
+    def __init__(self, store: InstanceStore, view: RegistryView, history: History) -> None:
         self._store = store
+        self._history = history
         self._restarts = RestartStore(store.settings, client=store.client)
         self._view = view
 
@@ -179,18 +184,20 @@ class HealthReports:
             return self._with_rollup(self._report(record, None, away=True))
 
         try:
+            found, faults = await self._found(record)
             value, left_ms = await self._store.read_heartbeat(id)
-            report = replace(self._with_rollup(self._report(record, value)), expires_in_ms=_left(left_ms))
+            report = replace(self._with_rollup(self._report(record, value, found)), expires_in_ms=_left(left_ms))
         except Unavailable:
             return unknown()
         except StoreFault as fault:
-            report = replace(unknown(), problems=(f"the heartbeat cannot be read: {fault}",))
+            report, faults = unknown(), (f"the heartbeat cannot be read: {fault}",)
         try:
-            return replace(report, restart=report_of(record, await self._restarts.ledger(id)))
+            report = replace(report, restart=report_of(record, await self._restarts.ledger(id)))
         except Unavailable:
             return unknown()
         except StoreFault as fault:
-            return replace(report, problems=(*report.problems, str(fault)))
+            faults = (*faults, str(fault))
+        return replace(report, problems=(*report.problems, *faults))
 
     async def detail(self, records: list[Record]) -> list[InstanceHealth]:
         """Up to 1,000 instances with their metrics, read in one MGET, and the time left to each."""
@@ -210,13 +217,25 @@ class HealthReports:
             return report
         return replace(report, rollup=rollup(replica.rollup(report.id)))
 
+    async def _found(self, record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Why an instance does badly, as the view or else the log has it, and why the log cannot tell."""
+        heard = self._view.replica.found.get(record.id)
+        if heard is not None or record.health not in BADLY:
+            return heard or (), ()
+        try:
+            return await self._history.found(record) or (), ()
+        except StoreFault as fault:
+            return (), (str(fault),)
+
     def _guard_over(self, record: Record) -> str | None:
         """Why the group of an instance is guarded, None where it is not."""
         guards = self._view.replica.guards
         evidence = next((guards[group] for group in groups_around(record) if group in guards), None)
         return None if evidence is None else str(evidence.get("reason", "no reason given"))
 
-    def _report(self, record: Record, value: bytes | None, *, away: bool = False) -> InstanceHealth:
+    def _report(
+        self, record: Record, value: bytes | None, found: Sequence[str] | None = None, *, away: bool = False
+    ) -> InstanceHealth:
         metrics = Metrics() if value is None else _metrics(value)
         thresholds = effective_thresholds(self._store.settings.thresholds, record.thresholds)
         heartbeat = None if away else value is not None
@@ -231,7 +250,7 @@ class HealthReports:
                 metrics.as_json(),
                 thresholds,
                 heartbeat=heartbeat,
-                found=self._view.replica.found.get(record.id, ()),
+                found=self._view.replica.found.get(record.id, ()) if found is None else found,
                 guard=self._guard_over(record),
             ),
             metrics=metrics.as_json(),
