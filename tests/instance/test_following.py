@@ -34,17 +34,17 @@ async def add(store: InstanceStore, *ids: str) -> None:
         await store.register(parse_spec({"scope": "project", "id": id}))
 
 
-async def following(events: AsyncIterator[Event | Break], heard: list[Event | Break]) -> None:
-    async for event in events:
-        heard.append(event)
-
-
 @contextlib.asynccontextmanager
 async def heard_of(settings: Settings, since: int | None = None) -> AsyncIterator[list[Event | Break]]:
     """What is told, as it comes."""
     heard: list[Event | Break] = []
     async with contextlib.aclosing(follow(settings, since=since)) as events:
-        task = asyncio.create_task(following(events, heard))
+
+        async def hear() -> None:
+            async for event in events:
+                heard.append(event)  # noqa: PERF401 - it never ends
+
+        task = asyncio.create_task(hear())
         try:
             yield heard
             assert not task.done(), task.exception()
