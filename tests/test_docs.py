@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from hopper.cli.exits import MEANINGS
 from hopper.config import Settings
 from hopper.model.health import Health
 from hopper.model.record import FIELDS
@@ -46,6 +47,29 @@ def test_every_key_of_the_store_is_in_the_reference(generator: ModuleType) -> No
         keys.request("TOKEN"),
     }
     assert {key.replace(keys.prefix, "P", 1) for key in spelled} == set(generator.KEYS)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_reference_says_of_each_field_who_writes_it(field: str, generator: ModuleType) -> None:
+    section = generator.reference().partition("## Record\n")[2].partition("\n## ")[0]
+    row = re.search(rf"^\| `{field}` \| (.+) \|$", section, re.MULTILINE)
+    assert row is not None
+    kind, _, _, writer, means = row[1].split(" | ")
+    assert kind
+    assert (writer, means) == generator.RECORD[field]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `restart.max_restarts` | integer | `5` | at least 0 |",
+        "| `internal` | 500 |",
+        "| `method-not-allowed` | 405 |",
+    ]
+    + [f"| {code.value} | {meaning} |" for code, meaning in MEANINGS.items()],
+)
+def test_the_reference_has_the_row(row: str, generator: ModuleType) -> None:
+    assert row in generator.reference()
 
 
 @pytest.mark.parametrize("verb", TRANSITIONS, ids=str)

@@ -87,6 +87,7 @@ async def test_health_counts_by_health_scope_and_state(api, tree):
         "hold": None,
         "guards": {},
         "strays": {},
+        "troubled": {"failed": {"count": 1, "ids": ["run-1"]}},
         "redis": "ok",
         "revision": 6,
         "complete": True,

@@ -77,3 +77,19 @@ def test_one_instance_in_json_tells_whether_there_is_a_heartbeat(hopper: Hopper)
 def test_an_unknown_instance_ends_with_3(hopper: Hopper) -> None:
     hopper.tree()
     assert "'ghost'" in hopper.refused("health", "ghost", code=3)
+
+
+def test_the_summary_names_the_first_of_those_who_do_badly(hopper: Hopper, server: RedisServer) -> None:
+    hopper.tree()
+    assert "failed" not in facts(hopper.ok("health"))
+    for number in range(7):
+        hopper.ok("register", "--scope", "project", "--id", f"p{number}")
+        hopper.ok("state", f"p{number}", "fail")
+    with server.connect() as client:
+        client.hset(f"hopper:{{{hopper.settings.namespace}}}:instance:web", "health", "down")
+    shown = facts(hopper.ok("health"))
+    assert shown["failed"] == "7: p0, p1, p2, p3, p4 and 2 more"
+    assert shown["down"] == "1: web"
+    report = hopper.document("health")
+    assert report["troubled"]["failed"] == {"count": 7, "ids": ["p0", "p1", "p2", "p3", "p4"]}
+    assert list(report["troubled"]) == ["down", "failed"]

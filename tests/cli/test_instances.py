@@ -272,6 +272,31 @@ def test_the_log_names_the_command_line_as_the_actor(hopper: Hopper, server: Red
     assert {entry[b"actor"] for _, entry in entries} == {b"cli"}
 
 
+@pytest.mark.parametrize(
+    ("policy", "who"),
+    [(None, "its hopper run, or a program's callback"), ({"webhook": "http://hook.invalid/"}, "the leading monitor")],
+    ids=["no policy", "a webhook"],
+)
+def test_a_restart_that_nobody_has_taken_yet_is_said_to_be_only_asked_for(
+    hopper: Hopper, policy: dict[str, str] | None, who: str
+) -> None:
+    document = {"scope": "project", "id": "web", "restart": policy} if policy else {"scope": "project", "id": "web"}
+    hopper.ok("register", "--file", "-", input=orjson.dumps(document).decode())
+    said = hopper("state", "web", "restart")
+    assert said.exit_code == 0
+    assert said.stderr.startswith("hopper: the restart of 'web' is asked for; nobody has taken it yet: that is for ")
+    assert who in said.stderr
+    assert hopper("state", "web", "pause").stderr == ""
+
+
+def test_a_restart_that_somebody_carries_out_is_said_no_more_of(hopper: Hopper, server: RedisServer) -> None:
+    hopper.tree()
+    hopper.ok("state", "web", "restart")
+    with server.connect() as client:
+        client.hset(f"hopper:{{{hopper.settings.namespace}}}:restarts:web", "executor", "run-1")
+    assert hopper("state", "web", "restart").stderr == ""
+
+
 def test_state_has_an_instance_restarted(hopper: Hopper) -> None:
     hopper.tree()
     record = hopper.document("state", "web", "RESTART")

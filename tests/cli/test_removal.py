@@ -30,8 +30,22 @@ def test_a_dry_run_names_whom_it_would_remove_leaves_first(hopper: Hopper, how: 
     hopper.tree()
     before = hopper.keys()
     assert hopper.ok("rm", "hub", "--children", "cascade", "--dry-run", "-o", how) == printed
-    assert hopper.document("rm", "hub", "--children", "cascade", "--dry-run") == {"items": ["api", "run", "web", "hub"]}
+    told = hopper.document("rm", "hub", "--children", "cascade", "--dry-run")
+    assert told == {"items": ["api", "run", "web", "hub"], "moved": []}
     assert hopper.keys() == before
+
+
+@pytest.mark.parametrize(
+    ("how", "fate"),
+    [(["orphan"], "would become an orphan"), (["reparent", "--reparent-to", "api"], "would move to 'api'")],
+    ids=["orphan", "reparent"],
+)
+def test_a_dry_run_names_whom_it_would_leave_behind(hopper: Hopper, how: list[str], fate: str) -> None:
+    hopper.tree()
+    words = ("rm", "web", "--dry-run", "--children", *how)
+    assert hopper.document(*words) == {"items": ["web"], "moved": ["run"]}
+    assert hopper.ok(*words) == f"instance 'web' would be deregistered\ninstance 'run' {fate}\n"
+    assert hopper.ok(*words, "-o", "name") == "web\n"
 
 
 @pytest.mark.parametrize(

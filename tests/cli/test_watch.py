@@ -5,11 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
 
 from cli.commands import Hopper, Spawn
+from hopper.cli.watch import _word as word_of
+from hopper.config import Settings
 from servers import RedisServer
 from waiting import wait_until
 
@@ -45,6 +49,43 @@ async def test_json_lines_hold_the_whole_event(hopper: Hopper, spawn: Spawn) -> 
     event = orjson.loads(await watching.line())
     assert (event["revision"], event["type"], event["id"], event["actor"]) == (4, "registered", "run", "cli")
     assert event["record"]["parent_id"] == "web"
+
+
+@pytest.mark.parametrize("output", ["line", "json"])
+async def test_a_restart_of_redis_is_a_line_and_no_end(
+    output: str, spawn: Spawn, private_server: RedisServer, new_settings: Callable[..., Settings]
+) -> None:
+    own = Hopper(private_server, new_settings(redis_url=private_server.url, log_block_ms=100))
+    await asyncio.to_thread(own.tree)
+    watching = await spawn("watch", "--since", "3", "--type", "state_changed", "-o", output, settings=own.settings)
+    await asyncio.to_thread(own.ok, "state", "run", "pause")
+    assert "state_changed" in await watching.line()
+    await asyncio.to_thread(private_server.stop)
+    await asyncio.to_thread(private_server.restart)
+    line = await watching.line()
+    if output == "json":
+        assert (orjson.loads(line)["type"], orjson.loads(line)["lost"]) == ("log_continued", False)
+    else:
+        assert line.split()[2:4] == ["log_continued", "-"]
+        assert line.endswith("its log has lost nothing")
+    await asyncio.to_thread(own.ok, "state", "run", "resume")
+    assert "state_changed" in await watching.line()
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (["its check failed: no answer", "again"], '"its check failed: no answer; again"'),
+        (["a", "b"], '["a","b"]'),
+        ({"a": "b c"}, '{"a":"b c"}'),
+        ("two words", '"two words"'),
+        ("", '""'),
+        (None, "-"),
+    ],
+    ids=str,
+)
+def test_what_is_printed_of_a_value_can_be_read(value: Any, word: str) -> None:
+    assert word_of(value) == word
 
 
 async def test_type_and_id_choose_events(hopper: Hopper, spawn: Spawn) -> None:

@@ -6,6 +6,7 @@ import pytest
 import redis.asyncio
 
 from hopper.instance.detection.pulse import local_ms
+from hopper.instance.lifecycle import Lifecycle
 from hopper.instance.monitor import Monitor
 from hopper.model.health import Health
 from hopper.model.hold import HoldLedger
@@ -166,6 +167,15 @@ async def test_a_heartbeat_that_would_outlive_its_instance_is_cut_to_one_ttl(mon
     await client.set(store.keys.heartbeat("web"), "{}", px=px)
     event = await story.until("web", Health.DOWN)
     assert TTL_MS <= event.at_ms - deadline_ms < TTL_MS + PROMPT_MS
+
+
+async def test_a_ttl_that_is_lowered_cuts_the_heartbeat_that_stands_at_once(monitor, store, story, client):
+    await registered(store, ttl_ms=600_000)
+    await wait_until(lambda: monitor.detector.fleet.get("web") is not None)
+    await Lifecycle(store).update("web", {"ttl_ms": TTL_MS})
+    at_ms = await now_ms(client)
+    event = await story.until("web", Health.DOWN)
+    assert event.at_ms - at_ms < 2 * TTL_MS + PROMPT_MS
 
 
 async def test_a_heartbeat_of_several_ttls_is_believed(monitor, store, story):

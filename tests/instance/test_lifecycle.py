@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
@@ -54,6 +55,14 @@ async def test_a_replacement_that_would_change_more_is_refused_by_the_fields_nam
         await registry.lifecycle.replace("web", document)
     assert refused.value.field == field
     assert registry.view.revision == 2
+
+
+async def test_a_replacement_by_a_whole_record_is_told_as_a_patch_is_what_has_other_writers(registry):
+    whole = orjson.loads((await registry.get("web")).to_json())
+    with pytest.raises(Invalid, match="'health' is not changed by an update"):
+        await registry.lifecycle.replace("web", whole)
+    with pytest.raises(Invalid, match="'colour' is not a field"):
+        await registry.lifecycle.replace("web", {"colour": "red"})
 
 
 async def test_a_replacement_of_nobody_and_at_another_revision(registry):

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from hopper import InstanceRegistry
-from hopper.errors import NewerSchema, NotLeader
+from hopper.errors import NewerSchema, NotLeader, Unavailable
 from hopper.instance.detection.pulse import local_ms
 from hopper.instance.monitor import Monitor
 from hopper.model.event import EventType
@@ -232,3 +232,27 @@ async def test_keys_that_a_newer_version_wrote_end_the_monitor_with_a_sentence(s
     with pytest.raises(NewerSchema, match="version 99"):
         async with asyncio.timeout(5):
             await Monitor(settings).run()
+
+
+async def test_lost_notifications_are_said_once_and_so_is_their_return(private_server, new_settings):
+    with capture_logs() as logs:
+        async with leading(new_settings(redis_url=private_server.url)) as monitor:
+
+            def said(what: str) -> int:
+                return sum(entry["event"] == what for entry in logs)
+
+            await asyncio.to_thread(private_server.kill)
+            await wait_until(lambda: said("monitor.notifications_lost"))
+            tries = 0
+
+            async def refused() -> str:
+                nonlocal tries
+                tries += 1
+                raise Unavailable("Redis is away", outcome="not-applied")
+
+            enable, monitor._surveillance.enable_notifications = monitor._surveillance.enable_notifications, refused
+            await wait_until(lambda: tries >= 2, 10)
+            monitor._surveillance.enable_notifications = enable
+            await asyncio.to_thread(private_server.restart)
+            await wait_until(lambda: said("monitor.notifications_back"), 20)
+            assert said("monitor.notifications_lost") == 1

@@ -268,6 +268,21 @@ async def test_a_heartbeat_nested_too_deep_for_any_answer_is_a_problem_and_not_a
 # -- Redis away ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", ["failed", "down", "suspect", "unhealthy"])
+async def test_the_status_is_degraded_by_who_does_badly_but_for_one_in_maintenance(store, settings, how):
+    await store.register(InstanceSpec(scope=Scope.GLOBAL, id="g"))
+    await store.client.set(store.keys.monitor, "m", ex=60)
+    async with InstanceRegistry(settings) as registry:
+        assert (await registry.health()).status == "ok"
+    await store.client.hset(store.keys.record("g"), "state" if how == "failed" else "health", how)
+    async with InstanceRegistry(settings) as registry:
+        summary = await registry.health()
+        assert (summary.status, summary.troubled[how].ids) == ("degraded", ("g",))
+        await registry.maintenance("g", reason="moved")
+        summary = await registry.health()
+        assert (summary.status, summary.troubled) == ("ok", {})
+
+
 async def test_without_redis_reads_go_on_and_writes_say_what_became_of_them(private_server, new_settings):
     settings = new_settings(redis_url=private_server.url, read_wait_s=0.5)
     async with InstanceRegistry(settings) as registry:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from hypothesis import given
 
-from hopper.model.policy import Wish
+from hopper.model.policy import Threshold, Wish
 from hopper.model.record import FIELDS, MIXED_FIELDS, TEXT_FIELDS, Record, encode_field
 from hopper.model.scope import Scope
 from hopper.model.state import MONITORED_STATES, State
@@ -63,6 +63,12 @@ ENCODED = {
     "an empty object": ("metadata", {}, "{}"),
     "an address": ("address", "web:80", "web:80"),
     "addresses": ("address", {"http": "web:80"}, '{"http":"web:80"}'),
+    "a whole number with a fraction": (
+        "thresholds",
+        {"load": Threshold(degraded=1000.0, unhealthy=0.5)},
+        '{"load":{"degraded":1000,"unhealthy":0.5}}',
+    ),
+    "a number of its owner's": ("config", {"x": 1.0}, '{"x":1.0}'),
     "a wish": ("wish", Wish(name="x"), '{"id":null,"name":"x","tags":[]}'),
 }
 

@@ -36,6 +36,30 @@ async def test_an_update_that_changes_nothing_appends_nothing_and_answers_the_la
     assert await dump(store.client, store.settings.namespace) == before
 
 
+POLICY = {"mode": "on-failure", "max_restarts": 3}
+CHECK = {"kind": "tcp", "interval_s": 5, "timeout_s": 1}
+
+
+async def test_an_update_touches_no_field_whose_value_stays_however_its_numbers_were_written(store, tampered):
+    given = spec("project", "p", address="web:80", restart=POLICY, check=CHECK, thresholds={"load": {"degraded": 1}})
+    await store.register(given)
+    await store.update("p", patching(thresholds={"load": {"degraded": 2.0}}))
+    (event,) = await events(store, since=1)
+    assert list(event.previous) == ["thresholds"]
+    tampered.append("restart")
+    await store.client.hset(store.keys.record("p"), "restart", '{"mode":"on-failure","window_s":60.0,"max_restarts":3}')
+    await store.update("p", patching(thresholds={"load": {"degraded": 3}}))
+    (event,) = await events(store, since=2)
+    assert list(event.previous) == ["thresholds"]
+
+
+async def test_a_flag_that_becomes_a_number_in_the_config_is_a_change(store, tampered):
+    tampered.append("to Python, as to the census, True is 1")
+    await store.register(spec("project", "p", config={"a": True, "b": 1.0}))
+    assert await store.update("p", patching(config={"a": 1})) == 2
+    assert (await store.client.hget(store.keys.record("p"), "config")) == b'{"a":1,"b":1.0}'
+
+
 async def test_a_new_name_frees_the_old_one(store):
     await store.register(spec("project", "p", name="one"))
     await store.update("p", patching(name="two"))

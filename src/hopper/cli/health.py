@@ -10,7 +10,7 @@ from hopper.cli.connection import Connection
 from hopper.cli.output import print_facts, print_json
 
 if TYPE_CHECKING:
-    from hopper.instance.health import HealthSummary, InstanceHealth
+    from hopper.instance.health import HealthSummary, InstanceHealth, Troubled
 
 __all__ = ["health"]
 
@@ -50,6 +50,7 @@ def _facts_of_all(summary: "HealthSummary") -> dict[str, str]:
         "instances": f"{summary.total}{_counted(summary.scopes, ' (', ')')}",
         "health": _counted(summary.health),
         "states": _counted(summary.states),
+        **{word: _named(troubled) for word, troubled in summary.troubled.items()},
         "orphans": str(summary.orphans),
         "monitor": summary.monitor or "none: nobody notices who stops heartbeating",
         "hold": str(summary.hold.get("reason", summary.hold)) if summary.hold else "",
@@ -80,6 +81,12 @@ def _facts_of_one(one: "InstanceHealth") -> dict[str, str]:
         **{name: str(value) for name, value in one.metrics.items() if name != "incarnation"},
         "problems": "; ".join(one.problems),
     }
+
+
+def _named(troubled: "Troubled") -> str:
+    """How many there are, and the first of them."""
+    more = f" and {troubled.count - len(troubled.ids)} more" if troubled.count > len(troubled.ids) else ""
+    return f"{troubled.count}: {', '.join(troubled.ids)}{more}"
 
 
 def _strays(strays: Mapping[str, Mapping[str, Any]]) -> str:

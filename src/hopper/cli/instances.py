@@ -206,7 +206,21 @@ async def state(
             )
         else:
             await Lifecycle(store).restart(id, actor=ACTOR)
+            await _say_who_restarts(store, id)
         await _show(store, id, output)
+
+
+async def _say_who_restarts(store: "InstanceStore", id: str) -> None:
+    """Tell on standard error that a restart is only asked for, where nobody has taken it yet."""
+    from hopper.store.restarting import RestartStore
+
+    standing = await RestartStore(store.settings, client=store.client).standing(id)
+    record, ledger = standing.record, standing.ledger
+    if record is None or ledger.executor or not ledger.is_open(record.incarnation):
+        return
+    webhook = record.restart is not None and record.restart.webhook is not None
+    who = "the leading monitor, by the webhook of its policy" if webhook else "its hopper run, or a program's callback"
+    typer.echo(f"hopper: the restart of '{id}' is asked for; nobody has taken it yet: that is for {who}", err=True)
 
 
 async def _show(store: "InstanceStore", id: str, output: Output) -> int:

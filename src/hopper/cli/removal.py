@@ -25,20 +25,25 @@ async def rm(
     reparent_to: Annotated[
         str | None, typer.Option("--reparent-to", metavar="ID", help="where they go; with --children reparent")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only tell whom it would remove, leaves first")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only tell whom it would remove and move")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Deregister an instance.
 
     One with children only if it is said what becomes of them.
     """
-    from hopper.instance.departures import Departures, departure_of
+    from hopper.instance.departures import Departures, departure_of, moved_set
 
     how = departure_of(children, reparent_to)
     if dry_run:
         async with connection.registry() as registry:
             items = await registry.would_deregister(id, children=children, reparent_to=reparent_to)
-        _print({"items": items}, items, "would be deregistered", output)
+            moved = moved_set(registry.view.replica, id, how)
+        _print({"items": items, "moved": moved}, items, "would be deregistered", output)
+        if output in (Output.TABLE, Output.WIDE):
+            fate = "would become an orphan" if reparent_to is None else f"would move to '{reparent_to}'"
+            for child in moved:
+                typer.echo(f"instance '{child}' {fate}")
         return
     async with connection.store() as store:
         below: list[str] = []

@@ -15,6 +15,7 @@ from hopper.cli.signals import until_signal
 from hopper.errors import Invalid
 
 if TYPE_CHECKING:
+    from hopper.instance.following import Break
     from hopper.model.event import Event
 
 __all__ = ["watch"]
@@ -39,9 +40,11 @@ async def watch(
 ) -> None:
     """Print every change as it comes.
 
-    It goes on until interrupted, and leaves nothing out.
+    It goes on until interrupted. Where Redis was started again, or has lost changes, a line says so: log_continued,
+    log_lost.
     """
-    from hopper.instance.watching import watch as events_of
+    from hopper.instance.following import Break
+    from hopper.instance.following import follow as events_of
     from hopper.model.event import EventType
 
     for word in type or []:
@@ -51,14 +54,18 @@ async def watch(
     async def follow() -> None:
         async with connection.joined() as settings:
             async for event in events_of(settings, since=since):
-                if (not type or event.type in type) and (not id or event.id in id):
+                if isinstance(event, Break) or ((not type or event.type in type) and (not id or event.id in id)):
                     typer.echo(event.to_json() if output is WatchFormat.JSON else _line(event))
 
     await until_signal(follow())
 
 
-def _line(event: "Event") -> str:
+def _line(event: "Event | Break") -> str:
+    from hopper.model.event import Event
+
     at = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if not isinstance(event, Event):
+        return "  ".join([str(event.revision), at, event.type, "-", f"epoch={event.epoch}", event.detail])
     words = [str(event.revision), at, event.type, event.id or "-"]
     if event.previous:
         now: dict[str, Any] = orjson.loads(event.record_json or b"{}")
@@ -71,8 +78,11 @@ def _line(event: "Event") -> str:
 
 
 def _word(value: Any) -> str:
-    """A value as one word without spaces or line breaks."""
+    """A value without line breaks: a text is one word or in quotes, and so are sentences; all else is JSON."""
     if value is None:
         return "-"
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text if text and text.isprintable() and " " not in text else orjson.dumps(text).decode()
+    if isinstance(value, list) and all(isinstance(item, str) for item in value) and any(" " in item for item in value):
+        value = "; ".join(value)
+    elif not isinstance(value, str):
+        return orjson.dumps(value).decode()
+    return value if value and value.isprintable() and " " not in value else orjson.dumps(value).decode()

@@ -31,7 +31,7 @@ from hopper.model.scope import Scope, child_scope
 from hopper.store.departing import BATCH
 from hopper.store.instances import InstanceStore
 
-__all__ = ["Departures", "departure_of", "departure_set"]
+__all__ = ["Departures", "departure_of", "departure_set", "moved_set"]
 
 _PARALLEL = 2
 """Script calls on their way at once: while Redis runs one, the next is made ready."""
@@ -68,6 +68,11 @@ def departure_set(replica: Replica, id: str, how: Departure) -> list[str]:
     if how.children is ChildrenMode.RESTRICT and count:
         raise HasChildren(f"{record.scope} '{id}' cannot be removed: it still has children ({count})")
     return [id]
+
+
+def moved_set(replica: Replica, id: str, how: Departure) -> list[str]:
+    """The children that a removal would make orphans, or move, in the order of creation."""
+    return [] if how.children is ChildrenMode.CASCADE else [child.id for child in replica.children(id)]
 
 
 class Departures:

@@ -1,30 +1,43 @@
 """Health reports: the whole registry at a glance, and one instance with its heartbeat as it is now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 from typing import Any
 
 import orjson
 
 from hopper.errors import NotFound, StoreFault, Unavailable
+from hopper.instance.history import History
+from hopper.instance.replica import Replica
 from hopper.instance.topology import rollup
 from hopper.instance.view import RegistryView
 from hopper.model.group import groups_around
 from hopper.model.health import Health
 from hopper.model.heartbeat import Metrics, parse_heartbeat
-from hopper.model.reasons import reasons_of
+from hopper.model.reasons import BADLY, reasons_of
 from hopper.model.record import Record
 from hopper.model.restart_report import RestartReport, report_of
 from hopper.model.scope import Scope
+from hopper.model.selector import Selector
+from hopper.model.state import State
 from hopper.model.stray import StrayKind
 from hopper.model.thresholds import effective_thresholds
 from hopper.store.instances import InstanceStore
 from hopper.store.restarting import RestartStore
 
-__all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth"]
+__all__ = ["MAX_HEARTBEATS", "GuardReport", "HealthReports", "HealthSummary", "InstanceHealth", "Troubled"]
 
 MAX_HEARTBEATS = 1000
 _COULD_BE_DEEP_BYTES = 500
+_NAMED = 5
+_TROUBLES: tuple[tuple[str, Selector], ...] = (
+    (Health.DOWN.value, Selector(health=frozenset({Health.DOWN}))),
+    (State.FAILED.value, Selector(state=frozenset({State.FAILED}))),
+    (Health.UNHEALTHY.value, Selector(health=frozenset({Health.UNHEALTHY}))),
+    (Health.SUSPECT.value, Selector(health=frozenset({Health.SUSPECT}))),
+)
+"""What makes the status `degraded`, the gravest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +72,20 @@ class InstanceHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HealthSummary:
-    """The registry at a glance. `status` is `ok`, `degraded` (someone is down, or a hold is on) or `unavailable`.
+class Troubled:
+    """How many do badly in one way, those in maintenance left out, and the first five of their ids in their order."""
 
+    count: int
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSummary:
+    """The registry at a glance. `status` is `ok`, `degraded` or `unavailable`.
+
+    It is `degraded` where somebody is `troubled`, a hold or a guard is in force, nobody leads, or something cannot be
+    read. `troubled` are those who are `down`, `failed`, `unhealthy` or `suspect`, under these words and in this order,
+    without those in maintenance, who alarm nobody; a word that holds for none is left out.
     `strays` names heartbeats of nobody, of instances that are not monitored, and of former incarnations, as the monitor
     found them; only the last kind makes it `degraded`, since it may hide that the present incarnation is gone.
     `unreadable` names what is at the place of a record in Redis and is none, with the reason; no list shows these.
@@ -79,6 +103,7 @@ class HealthSummary:
     hold: dict[str, Any] | None
     guards: dict[str, dict[str, Any]] = field(default_factory=dict)
     strays: dict[str, dict[str, Any]] = field(default_factory=dict)
+    troubled: dict[str, Troubled] = field(default_factory=dict)
     redis: str = "ok"
 
 
@@ -92,10 +117,14 @@ class GuardReport:
 
 
 class HealthReports:
-    """Reads of health. Records come from the view, heartbeats and who leads from Redis."""
+    """Reads of health. Records come from the view, heartbeats and who leads from Redis.
 
-    def __init__(self, store: InstanceStore, view: RegistryView) -> None:
+    Why one does badly that the view has not heard, since it was loaded later, comes from the log; of one by itself.
+    """
+
+    def __init__(self, store: InstanceStore, view: RegistryView, history: History) -> None:
         self._store = store
+        self._history = history
         self._restarts = RestartStore(store.settings, client=store.client)
         self._view = view
 
@@ -116,7 +145,7 @@ class HealthReports:
         for record in replica.records.values():
             held = by_scope[record.scope.value]
             held[record.health.value] = held.get(record.health.value, 0) + 1
-        troubled = counts[Health.DOWN] or counts[Health.SUSPECT] or counts[Health.UNHEALTHY]
+        troubled = _troubled(replica)
         if redis != "ok" or not self._view.complete:
             status = "unavailable"
         elif hold or guards or troubled or replica.unreadable or monitor is None or _overwritten(strays):
@@ -136,6 +165,7 @@ class HealthReports:
             hold=hold,
             guards=guards,
             strays=strays,
+            troubled=troubled,
             redis=redis,
         )
 
@@ -154,18 +184,20 @@ class HealthReports:
             return self._with_rollup(self._report(record, None, away=True))
 
         try:
+            found, faults = await self._found(record)
             value, left_ms = await self._store.read_heartbeat(id)
-            report = replace(self._with_rollup(self._report(record, value)), expires_in_ms=_left(left_ms))
+            report = replace(self._with_rollup(self._report(record, value, found)), expires_in_ms=_left(left_ms))
         except Unavailable:
             return unknown()
         except StoreFault as fault:
-            report = replace(unknown(), problems=(f"the heartbeat cannot be read: {fault}",))
+            report, faults = unknown(), (f"the heartbeat cannot be read: {fault}",)
         try:
-            return replace(report, restart=report_of(record, await self._restarts.ledger(id)))
+            report = replace(report, restart=report_of(record, await self._restarts.ledger(id)))
         except Unavailable:
             return unknown()
         except StoreFault as fault:
-            return replace(report, problems=(*report.problems, str(fault)))
+            faults = (*faults, str(fault))
+        return replace(report, problems=(*report.problems, *faults))
 
     async def detail(self, records: list[Record]) -> list[InstanceHealth]:
         """Up to 1,000 instances with their metrics, read in one MGET, and the time left to each."""
@@ -185,13 +217,25 @@ class HealthReports:
             return report
         return replace(report, rollup=rollup(replica.rollup(report.id)))
 
+    async def _found(self, record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Why an instance does badly, as the view or else the log has it, and why the log cannot tell."""
+        heard = self._view.replica.found.get(record.id)
+        if heard is not None or record.health not in BADLY:
+            return heard or (), ()
+        try:
+            return await self._history.found(record) or (), ()
+        except StoreFault as fault:
+            return (), (str(fault),)
+
     def _guard_over(self, record: Record) -> str | None:
         """Why the group of an instance is guarded, None where it is not."""
         guards = self._view.replica.guards
         evidence = next((guards[group] for group in groups_around(record) if group in guards), None)
         return None if evidence is None else str(evidence.get("reason", "no reason given"))
 
-    def _report(self, record: Record, value: bytes | None, *, away: bool = False) -> InstanceHealth:
+    def _report(
+        self, record: Record, value: bytes | None, found: Sequence[str] | None = None, *, away: bool = False
+    ) -> InstanceHealth:
         metrics = Metrics() if value is None else _metrics(value)
         thresholds = effective_thresholds(self._store.settings.thresholds, record.thresholds)
         heartbeat = None if away else value is not None
@@ -206,7 +250,7 @@ class HealthReports:
                 metrics.as_json(),
                 thresholds,
                 heartbeat=heartbeat,
-                found=self._view.replica.found.get(record.id, ()),
+                found=self._view.replica.found.get(record.id, ()) if found is None else found,
                 guard=self._guard_over(record),
             ),
             metrics=metrics.as_json(),
@@ -220,6 +264,15 @@ class HealthReports:
             flapping=record.flapping,
             restarts=record.restarts,
         )
+
+
+def _troubled(replica: Replica) -> dict[str, Troubled]:
+    found: dict[str, Troubled] = {}
+    for word, selector in _TROUBLES:
+        ids = [record.id for record in replica.select(selector) if record.maintenance is None]
+        if ids:
+            found[word] = Troubled(count=len(ids), ids=tuple(nsmallest(_NAMED, ids)))
+    return found
 
 
 def _left(left_ms: int) -> int | None:

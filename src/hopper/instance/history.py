@@ -10,6 +10,7 @@ from hopper.instance.replica import Replica
 from hopper.model.condition import condition
 from hopper.model.digest import digest, page
 from hopper.model.event import Event, EventType
+from hopper.model.reasons import told_by
 from hopper.model.record import Record
 from hopper.model.restart import RestartLedger
 from hopper.model.restart_report import report_of
@@ -17,6 +18,9 @@ from hopper.model.story import tell
 from hopper.store.log import ChangeLog
 
 __all__ = ["History", "Story"]
+
+_PARTS = 5
+"""Parts of the log, of 1,000 entries each, that are looked at for a verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,16 @@ class History:
             oldest_revision=await self._log.oldest(),
             read_at_ms=await self._log.now_ms(),
         )
+
+    async def found(self, record: Record) -> tuple[str, ...] | None:
+        """Why an instance does badly by its last verdict; None where the last 5,000 changes do not tell."""
+        after: int = record.revision + 1
+        for _ in range(_PARTS):
+            events, after, more = await self._log.part_of(record.id, after, backwards=True)
+            told = next((told for told in map(told_by, events) if told is not None), None)
+            if told is not None or not more:
+                return told
+        return None
 
     async def at(self, present: Replica, revision: int) -> Replica:
         """The registry as it was at a revision, worked out from how it is and from what has changed since.

@@ -27,7 +27,7 @@ from hopper.model.departure import Departure
 from hopper.model.maintenance import maintenance_request
 from hopper.model.policy import Wish
 from hopper.model.record import Record
-from hopper.model.spec import InstanceSpec, apply_patch, as_spec, parse_spec
+from hopper.model.spec import SPEC_FIELDS, InstanceSpec, apply_patch, as_spec, parse_spec, require_updatable
 from hopper.model.state import TRANSITIONS, State, Verb
 from hopper.model.takeover import Takeover
 from hopper.store.instances import InstanceStore, Registration
@@ -162,6 +162,8 @@ class Lifecycle:
         """
 
         def change(record: Record) -> InstanceSpec:
+            if isinstance(document, dict):
+                require_updatable(document, SPEC_FIELDS)
             spec = parse_spec({"scope": record.scope, **document} if isinstance(document, dict) else document)
             for name, value in (("id", spec.id), ("scope", spec.scope)):
                 if value is not None and value != getattr(record, name):

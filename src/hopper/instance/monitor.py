@@ -205,19 +205,27 @@ class Monitor:
                 self.detector.take(event)
 
     async def _notifications(self) -> None:
-        """Expired keys as Redis tells of them: a second trigger, never the only one."""
+        """Expired keys as Redis tells of them: a second trigger, never the only one. A trouble is said once."""
+        away, refused = False, ""
         while True:
             pause_s = _PAUSE_S
             try:
                 flags = await self._surveillance.enable_notifications()
-                self._logger.info("monitor.notifications", flags=flags)
+                self._logger.info("monitor.notifications_back" if away else "monitor.notifications", flags=flags)
+                away = False
                 async with contextlib.aclosing(self._surveillance.notifications()) as told:
                     async for id, what in told:
                         if what == "evicted":
                             self.detector.excuse(id)
                         else:
                             self.detector.look_at(id)
+            except Unavailable as error:
+                if not away:
+                    self._logger.warning("monitor.notifications_lost", detail=str(error))
+                away = True
             except HopperError as error:
-                pause_s = _PAUSE_S if isinstance(error, Unavailable) else _REFUSED_PAUSE_S
-                self._logger.warning("monitor.notifications_lost", detail=str(error))
+                pause_s = _REFUSED_PAUSE_S
+                if str(error) != refused:
+                    self._logger.warning("monitor.notifications_lost", detail=str(error))
+                refused = str(error)
             await asyncio.sleep(pause_s)

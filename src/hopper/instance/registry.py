@@ -67,8 +67,8 @@ class InstanceRegistry(RegistryOperations):
         super().__init__(settings, client=client)
         self.relationships = Relationships(self.store, self.view)
         self.lifecycle = Lifecycle(self.store, self.view)
-        self.reports = HealthReports(self.store, self.view)
         self.history = History(self.past)
+        self.reports = HealthReports(self.store, self.view, self.history)
 
     # -- reads -----------------------------------------------------------------------------------------------------
 

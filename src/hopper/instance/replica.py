@@ -5,6 +5,7 @@ from typing import Any
 
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
+from hopper.model.reasons import BADLY, told_by
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.selector import Selector
@@ -13,7 +14,6 @@ from hopper.model.state import State
 __all__ = ["Replica"]
 
 IndexKey = tuple[str, Any]
-_BADLY = frozenset({Health.DEGRADED, Health.UNHEALTHY})
 _NOBODY: dict[str, None] = {}
 
 
@@ -50,7 +50,7 @@ class Replica:
         self.guards: dict[str, dict[str, Any]] = {}
         """The evidence of each guard in force, by its group."""
         self.found: dict[str, tuple[str, ...]] = {}
-        """Why instances that are alive are degraded or unhealthy, as the log told; of those since this was loaded."""
+        """Why instances do badly, as the log has told since this was loaded; () for one that only fell silent."""
         self.unreadable: dict[str, str] = {}
         """Ids whose record in Redis could not be read when the replica was loaded, and why."""
         self._json: dict[str, bytes] = {}
@@ -114,12 +114,12 @@ class Replica:
 
     def _note(self, event: Event) -> None:
         """Keep why an instance does badly for as long as its health stays so."""
-        record = event.record
-        told = event.type is EventType.HEALTH_CHANGED and record is not None
-        if told and record is not None and (record.health in _BADLY or "reasons" in event.evidence):
-            self.found[record.id] = tuple(event.evidence.get("reasons") or (event.reason,))
-        elif event.id is not None and (event.type is EventType.DEREGISTERED or "health" in event.previous):
-            self.found.pop(event.id, None)
+        told = told_by(event)
+        if told is not None and event.id is not None:
+            if event.record is not None and event.record.health in BADLY and event.type is not EventType.DEREGISTERED:
+                self.found[event.id] = told
+            else:
+                self.found.pop(event.id, None)
 
     def settle(self) -> None:
         """The snapshot is in: from here events come one after the other, and removals need not be remembered."""

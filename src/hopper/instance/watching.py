@@ -1,7 +1,7 @@
 """Watching: the log as an iterator, resumable and without a hole."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import tenacity
@@ -11,11 +11,12 @@ from hopper.errors import Compacted, Unavailable
 from hopper.model.event import Event
 from hopper.store.instances import InstanceStore
 from hopper.store.log import ChangeLog
+from hopper.store.reading import Position
 
-__all__ = ["watch"]
+__all__ = ["begin", "check_same", "watch"]
 
 
-async def watch(settings: Settings, *, since: int | None = None, client: Any = None) -> AsyncIterator[Event]:
+async def watch(settings: Settings, *, since: int | None = None, client: Any = None) -> AsyncGenerator[Event, None]:
     """Every event after revision `since`, or from now on where it is absent, one by one.
 
     Outlasts a Redis that goes away and comes back with the same data. Raises `Compacted` where the log no longer holds
@@ -24,22 +25,15 @@ async def watch(settings: Settings, *, since: int | None = None, client: Any = N
     """
     store, log = InstanceStore(settings, client=client), ChangeLog(settings, client=client)
     try:
-        await log.connect()
-        position = await store.open()
+        position = await begin(store, log, since)
         epoch, revision = position.epoch, position.revision if since is None else since
-        if revision > position.revision:
-            raise Compacted(
-                f"revision {revision} has not been reached: the registry is at {position.revision}",
-                oldest_revision=await log.oldest(),
-                revision=position.revision,
-            )
         last: Event | None = None
         checked_at = time.monotonic()
         while True:
             try:
                 events = await log.follow(revision)
                 if not events or time.monotonic() - checked_at > settings.log_block_ms / 1000:
-                    await _check_same(store, log, epoch, revision, silent=not events)
+                    await check_same(store, log, epoch, revision, silent=not events)
                     checked_at = time.monotonic()
             except Unavailable:
                 await log.disconnect()
@@ -52,6 +46,19 @@ async def watch(settings: Settings, *, since: int | None = None, client: Any = N
         if client is None:
             await log.aclose()
             await store.aclose()
+
+
+async def begin(store: InstanceStore, log: ChangeLog, since: int | None) -> Position:
+    """Connect; answers where Redis is. Raises `Compacted` where that is before `since`."""
+    await log.connect()
+    position = await store.open()
+    if since is not None and since > position.revision:
+        raise Compacted(
+            f"revision {since} has not been reached: the registry is at {position.revision}",
+            oldest_revision=await log.oldest(),
+            revision=position.revision,
+        )
+    return position
 
 
 async def _reconnect(store: InstanceStore, log: ChangeLog, epoch: str, last: Event | None) -> None:
@@ -74,7 +81,7 @@ async def _reconnect(store: InstanceStore, log: ChangeLog, epoch: str, last: Eve
         )
 
 
-async def _check_same(store: InstanceStore, log: ChangeLog, epoch: str, revision: int, *, silent: bool) -> None:
+async def check_same(store: InstanceStore, log: ChangeLog, epoch: str, revision: int, *, silent: bool) -> None:
     """After a silence, and now and then where there is none: the same epoch, and nothing that was trimmed unseen."""
     position = await store.position()
     if position.epoch != epoch or position.revision < revision:

@@ -1,15 +1,31 @@
 """Reasons: why an instance is not healthy, or not in service, in sentences that an operator can read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.policy import Threshold
 from hopper.model.record import Record
 from hopper.model.story import maintenance_words, moment
 from hopper.model.thresholds import evaluate
 
-__all__ = ["reasons_of"]
+__all__ = ["BADLY", "reasons_of", "told_by"]
+
+BADLY: Final = frozenset({Health.DEGRADED, Health.UNHEALTHY, Health.SUSPECT, Health.DOWN})
+_ASSESSED: Final = frozenset({Health.DEGRADED, Health.UNHEALTHY})
+
+
+def told_by(event: Event) -> tuple[str, ...] | None:
+    """Why an instance does badly from an event on, () where it does not or has only fallen silent.
+
+    None where the event does not speak of its health.
+    """
+    if event.type is EventType.HEALTH_CHANGED and event.record is not None:
+        if event.record.health in _ASSESSED or "reasons" in event.evidence:
+            return tuple(event.evidence.get("reasons") or (event.reason,))
+        return ()
+    return () if event.type is EventType.DEREGISTERED or "health" in event.previous else None
 
 
 def reasons_of(

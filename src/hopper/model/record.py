@@ -177,9 +177,24 @@ _UNKNOWN: Final[tuple[str, Callable[[bytes], Any]]] = ("", bytes)
 
 
 def encode_field(name: str, value: Any) -> str:
-    """A field's value as the hash holds it: `''` for an absent one."""
+    """A field's value as the hash holds it: `''` for an absent one. Equal values are encoded equally."""
     if value is None:
         return ""
     if name in TEXT_FIELDS or (name in MIXED_FIELDS and isinstance(value, str)):
         return str(value)
+    if value and name in _NUMBERS:
+        value = _canonical(orjson.loads(orjson.dumps(value)))
     return orjson.dumps(value).decode()
+
+
+_NUMBERS: Final = frozenset({"restart", "thresholds", "check"})
+"""Objects of ours with numbers that may be given with or without a fraction; `config` is its owner's to write."""
+
+_EXACT: Final = 2**53
+
+
+def _canonical(value: Any) -> Any:
+    """A JSON value with every whole number written as an integer, so that equal values are encoded equally."""
+    if isinstance(value, dict):
+        return {name: _canonical(item) for name, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value

@@ -1,7 +1,7 @@
 """What a caller says of an instance: registered with it, changed by patches of it. Validation lives here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Final
 
@@ -23,12 +23,14 @@ __all__ = [
     "MAX_TTL_MS",
     "MIN_TTL_MS",
     "MUTABLE_FIELDS",
+    "SPEC_FIELDS",
     "InstanceSpec",
     "apply_patch",
     "as_spec",
     "default_values",
     "hash_values",
     "parse_spec",
+    "require_updatable",
     "spec_of",
 ]
 
@@ -123,6 +125,9 @@ MUTABLE_FIELDS: Final[tuple[str, ...]] = tuple(
     item.name for item in fields(InstanceSpec) if item.name not in {"id", "scope", "parent_id", "state"}
 )
 """Fields that `update` may change; the others have verbs of their own."""
+
+SPEC_FIELDS: Final = frozenset(item.name for item in fields(InstanceSpec))
+"""Fields that a registration may name, and a replacement repeat."""
 
 _ADAPTER: Final[TypeAdapter[InstanceSpec]] = TypeAdapter(InstanceSpec)
 
@@ -241,10 +246,7 @@ def apply_patch(record: Record, patch: Any) -> InstanceSpec:
     """
     if not isinstance(patch, Mapping):
         raise Invalid(f"a patch is an object of fields, not {patch!r}", field="", value=patch)
-    for name, value in patch.items():
-        if name not in MUTABLE_FIELDS:
-            reason = "is not changed by an update" if name in _RECORD_FIELDS else "is not a field"
-            raise Invalid(f"{name!r} {reason}", field=name, value=value)
+    require_updatable(patch, MUTABLE_FIELDS)
     current = orjson.loads(orjson.dumps(spec_of(record)))
     if "check" in patch:
         address = _merge(current, {name: value for name, value in patch.items() if name == "address"}).get("address")
@@ -258,6 +260,14 @@ def apply_patch(record: Record, patch: Any) -> InstanceSpec:
     if "restart" in patch:
         _check_webhook(spec)
     return _with_check(spec) if "check" in patch or "address" in patch else spec
+
+
+def require_updatable(document: Mapping[str, Any], allowed: Container[str]) -> None:
+    """Refuse a field that is not among these: one of the record that has another writer, or none at all."""
+    for name, value in document.items():
+        if name not in allowed:
+            reason = "is not changed by an update" if name in _RECORD_FIELDS else "is not a field"
+            raise Invalid(f"{name!r} {reason}", field=name, value=value)
 
 
 def _merge(target: Any, patch: Any) -> Any:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
+from hopper.model.changes import changed, json_of
 from hopper.model.children import ChildrenMode
 from hopper.model.event import Event, EventType
 from hopper.model.policy import Maintenance
@@ -79,8 +78,7 @@ def _what(event: Event, record: Record) -> str:
             mark = record.maintenance
             return "back in service: its maintenance ended" if mark is None else maintenance_words(mark)
         case EventType.UPDATED:
-            changes = (f"{name} {_shown(old)} -> {_shown(getattr(record, name))}" for name, old in previous.items())
-            return f"updated: {', '.join(changes)}"
+            return f"updated: {', '.join(changed(previous, json_of(record)))}"
         case EventType.DEREGISTERED:
             root = event.evidence.get("root")
             return f"deregistered with '{root}', below which it stood" if root else "deregistered"
@@ -152,8 +150,3 @@ def _end(evidence: Mapping[str, Any]) -> str:
     if last_ms is None:
         return f"its heartbeat was gone at {ended}, and when it was written is not known"
     return f"its heartbeat of {moment(last_ms)} ended at {ended} and was found gone {evidence['lateness_ms']} ms later"
-
-
-def _shown(value: Any) -> str:
-    text = "none" if value is None else value if isinstance(value, str) else orjson.dumps(value).decode()
-    return text if len(text) <= 60 else f"{text[:60]}…"

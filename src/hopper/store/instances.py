@@ -15,7 +15,7 @@ import orjson
 from hopper.errors import HopperError, Invalid, NotFound, PreconditionFailed, TooLarge
 from hopper.model.heartbeat import MAX_HEARTBEAT_BYTES, seconds_of
 from hopper.model.record import Record
-from hopper.model.spec import InstanceSpec, hash_values
+from hopper.model.spec import InstanceSpec, hash_values, spec_of
 from hopper.model.state import State, Verb
 from hopper.model.takeover import Takeover
 from hopper.store.faults import border
@@ -201,7 +201,8 @@ class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
                 if answered is not None:
                     return answered
                 raise refusal or NotFound(f"there is no instance '{id}'")
-            spec = change(record).completed(ttl_ms=self.settings.ttl_ms)
+            before = hash_values(spec_of(record))
+            after = hash_values(change(record).completed(ttl_ms=self.settings.ttl_ms))
             (revision,) = await self._write(
                 "update",
                 keys={"record": self.keys.record(id), "names": self.keys.names, "request": request},
@@ -209,7 +210,7 @@ class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
                     "id": id,
                     "seen_revision": record.revision,
                     "actor": actor,
-                    "fields": [word for pair in hash_values(spec).items() for word in pair],
+                    "fields": [word for pair in after.items() if pair[1] != before[pair[0]] for word in pair],
                 },
             )
             return int(revision)

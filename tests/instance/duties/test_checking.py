@@ -9,12 +9,14 @@ import pytest
 from hopper.errors import Unavailable
 from hopper.instance.duties.checking import Checking
 from hopper.instance.health import HealthReports
+from hopper.instance.history import History
 from hopper.instance.monitor import Monitor
 from hopper.model.health import Health
 from hopper.model.hold import HoldLedger
 from hopper.model.state import Verb
 from hopper.model.story import tell
 from hopper.store.instances import InstanceStore
+from hopper.store.log import ChangeLog
 from instance.lapses import Story, gated, leading, standing_by
 from responder import responding
 from servers import free_port
@@ -136,7 +138,8 @@ async def test_one_that_answers_no_more_is_judged_as_any_other_and_comes_back_wi
         assert reason.startswith("its check failed 2 times in a row: ")
         assert tell(down).startswith(f"healthy -> down: {reason}")
         await wait_until(lambda: monitor.view.replica.records["web"].health is Health.DOWN)
-        assert reason in (await HealthReports(store, monitor.view).instance("web")).reasons
+        log = ChangeLog(store.settings, client=store.client)
+        assert reason in (await HealthReports(store, monitor.view, History(log)).instance("web")).reasons
         await server.start()
         await story.until("web", Health.HEALTHY, timeout_s=10)
         assert await story.verdicts("web") == ["down/check", "healthy/heartbeat"]

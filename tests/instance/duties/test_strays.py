@@ -93,6 +93,33 @@ async def test_a_new_leader_goes_on_from_what_was_found(settings, store, client,
     assert puts == [["ghost"]] * len(puts)
 
 
+@pytest.mark.parametrize("kind", ["no-record", "not-monitored"])
+async def test_what_the_log_contradicts_is_taken_back_before_the_next_walk(kind, settings, store, client):
+    if kind == "not-monitored":
+        await store.register(spec("project", "m1", state="created"))
+    await beat(store, "m1")
+    await beat(store, "ghost")
+    for id in ("m1", "ghost"):
+        told = {"kind": kind if id == "m1" else "no-record", "incarnation": None, "seen_at_ms": 5}
+        await client.hset(store.keys.strays, id, orjson.dumps(told))
+    async with leading(settings.model_copy(update={"strays_s": 600})) as monitor:
+        strays = next(duty for duty in monitor._duties if duty.name == "strays")
+        await wait_until(lambda: set(strays._told) == {"m1", "ghost"})
+        await store.register(spec("project", "m1"))
+        await wait_until(lambda: are(store, {"ghost": "no-record"}))
+
+
+async def test_one_that_registers_while_a_walk_goes_on_is_not_named_at_its_end(settings, store):
+    async with leading(settings.model_copy(update={"strays_s": 3})) as monitor:
+        strays = next(duty for duty in monitor._duties if duty.name == "strays")
+        await beat(store, "m1")
+        await beat(store, "ghost")
+        await wait_until(lambda: "m1" in strays._seen and strays._seen["m1"].confirmed, 10)
+        await store.register(spec("project", "m1"))
+        await wait_until(lambda: kinds(store), 10)
+        assert await kinds(store) == {"ghost": "no-record"}
+
+
 async def test_what_somebody_else_wrote_there_is_replaced(settings, store, client):
     await client.set(store.keys.strays, "nonsense")
     async with leading(settings):

@@ -23,6 +23,7 @@ from hopper.api.answers import (
 )
 from hopper.api.queries import FILTERS, PAGING, Query
 from hopper.errors import Invalid, NotFound
+from hopper.instance.departures import departure_of, moved_set
 from hopper.instance.discovery import DEFAULT_SORT, page_of
 from hopper.instance.registry import InstanceRegistry
 from hopper.model.children import ChildrenMode
@@ -161,8 +162,7 @@ class InstanceRoutes:
         id = request.path_params["id"]
         if query.flag("dry_run"):
             items = await self._registry.would_deregister(id, **conditions)
-            keep = mode is ChildrenMode.CASCADE
-            moved = [] if keep else [child.id for child in self.view.replica.children(id)]
+            moved = moved_set(self.view.replica, id, departure_of(mode, query.one("reparent_to")))
             return answer(self.view, {"items": items, "moved": moved, "revision": self.view.revision})
         below: list[str] = []
         revision = await self._registry.deregister(

@@ -103,6 +103,7 @@ class FailureDetector:
         if known is not None and (begun or event.resync):
             known.revive()
             known.verdict_revision = -1
+        known_ttl_ms = record.ttl_ms if known is None else known.ttl_ms
         watch = self._take(record)
         now_ms = local_ms()
         if begun and not event.resync:
@@ -113,6 +114,8 @@ class FailureDetector:
             self.fleet.wheel.schedule(watch, now_ms)
         elif not watch.alive and watch.tick < 0:
             self.fleet.wheel.schedule(watch, now_ms + self._settings.recovery_ms)
+        elif watch.ttl_ms != known_ttl_ms:
+            self.look_at(watch.id)  # the heartbeat that stands may be one that the new TTL cuts
 
     def look_at(self, id: str) -> None:
         """Probe an instance at the next tick: a notification says that its heartbeat expired."""

@@ -9,6 +9,7 @@ from hopper.config import Settings
 from hopper.errors import StoreFault, Unavailable
 from hopper.instance.diagnosis.checkup import ServerCheckup
 from hopper.instance.diagnosis.consistency import Census, take_census
+from hopper.instance.diagnosis.failed_checkup import look_at_failed
 from hopper.instance.diagnosis.restart_checkup import look_at_restarts
 from hopper.instance.parents import matched
 from hopper.instance.replica import Replica
@@ -82,8 +83,8 @@ class _NamespaceCheckup:
         found += await _each([("log", self._log), ("records", self._records)])
         checks: list[tuple[str, Check]] = [("monitor", self._monitor), ("holds", self._holds)]
         if self._census is not None:
-            checks += [("orphans", self._orphans), ("down", self._down), ("restarts", self._restarts)]
-            checks += [("leaving", self._leaving)]
+            checks += [("orphans", self._orphans), ("down", self._down), ("failed", self._failed)]
+            checks += [("restarts", self._restarts), ("leaving", self._leaving)]
         checks.append(("strays", self._strays))
         if self._settings.alert_webhook is not None:
             checks.append(("alerts", self._alerts))
@@ -175,9 +176,15 @@ class _NamespaceCheckup:
             return [Finding("down", Level.WARNING, text, "hopper explain ID tells why; hopper rm ID removes it")]
         return [Finding("down", Level.OK, f"no instance is down{more}")]
 
+    async def _failed(self) -> list[Finding]:
+        return await look_at_failed(self._replica, self._ledgers)
+
     async def _restarts(self) -> list[Finding]:
-        store = RestartStore(self._settings, client=self._diagnosis.client)
-        return await look_at_restarts(self._replica, store)
+        return await look_at_restarts(self._replica, self._ledgers)
+
+    @property
+    def _ledgers(self) -> RestartStore:
+        return RestartStore(self._settings, client=self._diagnosis.client)
 
     async def _leaving(self) -> list[Finding]:
         now_ms = time.time() * 1000 + await self._diagnosis.clock_offset_ms()
