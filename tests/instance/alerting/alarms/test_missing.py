@@ -127,6 +127,8 @@ class World(Scene):
             self.happens(EventType.REGISTERED, id, parent_id=parent, incarnation=incarnation)
         elif record.parent_id != parent:
             self.happens(EventType.PARENT_CHANGED, id, parent_id=parent)
+            if self.unsure:
+                self.left.pop(id, None)  # a release that was missed leaves who is in the group when that is found
 
     def _is_maintained(self, id: str, _: int) -> None:
         record = self.get(id)
