@@ -152,6 +152,8 @@ async def test_small_projects_that_lapse_together_raise_the_guard_of_the_global_
     await wait_until(all_are(store, [*ids, "g"], Health.SUSPECT))
     (raised,) = await guard_events(story)
     assert (raised.evidence["group"], raised.evidence["group_size"]) == ("global", 30)
+    for event in [event for event in await story.all() if event.reason == "guard" and event.id in ids]:
+        assert (event.evidence["group"], event.evidence["group_size"]) == ("global", 30)
 
 
 async def test_a_guard_ends_after_some_ttls_and_the_silent_are_judged(new_settings, store):
@@ -200,6 +202,10 @@ async def test_slow_and_quick_ones_that_lapse_together_are_guarded_by_the_larges
     assert 3 * TTL_MS <= released.at_ms - raised.at_ms < 3 * TTL_MS + 1_500
     for id in quick:
         assert (await story.verdicts(id))[:2] == ["down/lapsed", "suspect/guard"]
+        first, *_, last = [event.evidence for event in await story.of(id) if event.type is EventType.HEALTH_CHANGED]
+        assert {first["group"], last["group"]} == {"project:p0"}
+        assert first["noticed_ms"] == pytest.approx(last["noticed_ms"], abs=20)
+        assert last["noticed_ms"] < last["deadline_ms"] + last["lateness_ms"] - 2 * TTL_MS
 
 
 async def _has_raised(story: Story) -> bool:

@@ -304,6 +304,8 @@ class FailureDetector:
     def _lapse(self, watch: Watch, now_ms: float) -> Lapse:
         """The verdict that is due on a lapsed heartbeat."""
         graceful = self._is_graceful(watch, now_ms)
+        noticed_ms = now_ms if watch.lapsed_ms is None else watch.lapsed_ms
+        group = watch.group.standing or watch.group
         found = Reason.LAPSED if watch.problem is None else Reason.CHECK
         reason = Reason.GUARD if watch.group.spared else Reason.GRACE if graceful else found
         return Lapse(
@@ -312,10 +314,12 @@ class FailureDetector:
             verdict=(Health.DOWN if reason is found else Health.SUSPECT).value,
             reason=reason.value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
-            lapsed=max(1, watch.group.lapsed((now_ms if watch.lapsed_ms is None else watch.lapsed_ms) - watch.ttl_ms)),
-            group_size=watch.group.size,
+            lapsed=max(1, group.lapsed(noticed_ms - watch.ttl_ms)),
+            group_size=group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
-            details=_members(watch.problem) + self._gone_with(watch),
+            details=_members({"group": group.name, "noticed_ms": int(self.pulse.clock.redis_ms(noticed_ms))})
+            + _members(watch.problem)
+            + self._gone_with(watch),
             timed=watch.timed,
         )
 

@@ -112,7 +112,14 @@ class Group(Generic[M]):
     @property
     def spared(self) -> bool:
         """Whether nobody of this group is judged: it is guarded, or the one around it."""
-        return self._guarded or (self.outer is not None and self.outer.spared)
+        return self.standing is not None
+
+    @property
+    def standing(self) -> "Group[M] | None":
+        """The guarded group for whose sake nobody of this one is judged: itself, or the one around it."""
+        if self._guarded:
+            return self
+        return self.outer.standing if self.outer is not None else None
 
     def guard(self) -> None:
         """Guard it; its members and their lapses count no more in the group around it."""

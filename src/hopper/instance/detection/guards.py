@@ -161,7 +161,7 @@ class Guards:
         """From when on, by Redis' clock, a verdict on one of a guarded group is taken back: a TTL before the guard, the
         largest of those that lapsed together.
         """
-        standing = group if group.guarded else group.outer
+        standing = group.standing
         return math.inf if standing is None else self._reach_ms.get(standing.name, math.inf)
 
     # -- releasing -------------------------------------------------------------------------------------------------
