@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     guard_settle_s: Seconds = 1.0
     """Seconds after a lapse before which nothing is restarted, reaped or alerted, so that the guard can know."""
     guard_ttls: Annotated[float, Field(gt=0)] = 5.0
-    """TTLs, of the largest in the group, after which a guard is released whatever has recovered."""
+    """TTLs, the largest of those that lapsed together, after which a guard is released whatever has recovered."""
     max_failed_children: Annotated[int, Field(ge=0)] = 5
     """Children of a Project that may exhaust their restarts before it is `unhealthy`, where its policy does not say."""
     executor_lease_s: Seconds = 10.0

@@ -35,7 +35,8 @@ async def test_an_instance_that_falls_silent_is_down_at_its_deadline_with_all_th
     assert abs(evidence.pop("deadline_ms") - deadline_ms) < 20
     assert abs(evidence.pop("last_heartbeat_ms") - (deadline_ms - TTL_MS)) < 20
     assert abs(evidence.pop("lateness_ms") - (event.at_ms - deadline_ms)) < 20
-    assert evidence == {"lapsed": 1, "group_size": 1, "monitor": monitor.id}
+    assert deadline_ms - 20 <= evidence.pop("noticed_ms") <= event.at_ms + 20
+    assert evidence == {"lapsed": 1, "group_size": 1, "group": "orphans", "monitor": monitor.id}
     assert await store.client.smembers(store.keys.down) == {b"web"}
 
 

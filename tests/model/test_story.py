@@ -84,6 +84,28 @@ STORIES: dict[str, tuple[Event, str]] = {
         (f"healthy -> suspect: {ENDED} and was found gone 4 ms later with 2 more of the 30 in its group"
         "; it is in its grace"),
     ),
+    "down with others of a group that is named": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.SUSPECT, reason="guard",
+            evidence=LAPSE | {"lapsed": 5, "group_size": 40, "group": "global", "noticed_ms": AT_MS + 15_002}),
+        (f"healthy -> suspect: {ENDED} and was found gone 4 ms later with 4 more of the 40 in the group 'global'"
+        "; the group 'global' is guarded, since so many lapsed together"),
+    ),
+    "guarded, and no group is named": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.SUSPECT, reason="guard",
+            evidence=LAPSE),
+        (f"healthy -> suspect: {ENDED} and was found gone 4 ms later"
+        "; its group is guarded, since so many lapsed together"),
+    ),
+    "a verdict that waited": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "suspect"}, health=Health.DOWN, reason="lapsed",
+            evidence=LAPSE | {"lateness_ms": 81_050, "noticed_ms": AT_MS + 15_006}),
+        f"suspect -> down: {ENDED} and was found gone 6 ms later, and this verdict given 81044 ms after that",
+    ),
+    "a late verdict of which it is not known whether it waited": (
+        event(EventType.HEALTH_CHANGED, previous={"health": "suspect"}, health=Health.DOWN, reason="lapsed",
+            evidence=LAPSE | {"lateness_ms": 81_050}),
+        f"suspect -> down: {ENDED} and was judged gone 81050 ms later",
+    ),
     "over a threshold": (
         event(EventType.HEALTH_CHANGED, previous={"health": "healthy"}, health=Health.DEGRADED, reason="thresholds",
             evidence={"metric": "queue_depth", "value": 7, "limit": 5,

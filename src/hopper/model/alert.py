@@ -13,7 +13,7 @@ from hopper.model.record import Record
 from hopper.model.story import exit_words, moment
 from hopper.model.webhook import delivery_of
 
-__all__ = ["FOUND", "Alert", "AlertKind", "AlertPosition", "AlertStatus", "KnownDeath"]
+__all__ = ["FOUND", "Alert", "AlertKind", "AlertPosition", "AlertStatus", "KnownDeath", "KnownRelease"]
 
 _RESTARTS = {"claimed": "; its restart is claimed", "exhausted": "; it is not restarted any more"}
 
@@ -158,12 +158,45 @@ class KnownDeath:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRelease:
+    """A guard that was released, and those it left silent, for whom its alert stands: each since which revision.
+
+    `revision`, `at_ms`, `reason` and `evidence` are those of the release, `at_ms` None where it was missed. `mark`
+    names the delivery of its end, `count` says how many it left. `again`: another guard of the group stands by now.
+    """
+
+    mark: str
+    revision: int
+    at_ms: int | None
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    count: int = 0
+    left: Mapping[str, int] = field(default_factory=dict)
+    again: bool = False
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "KnownRelease":
+        """Read one. Raises `ValueError`, `TypeError` or `KeyError` where it is none."""
+        at_ms = document["at_ms"]
+        return cls(
+            mark=str(document["mark"]),
+            revision=int(document["revision"]),
+            at_ms=None if at_ms is None else int(at_ms),
+            reason=str(document["reason"]),
+            evidence=dict(document["evidence"]),
+            count=int(document["count"]),
+            left={str(id): int(revision) for id, revision in dict(document["left"]).items()},
+            again=bool(document["again"]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlertPosition:
     """The last revision of an epoch that is dealt with, and what is so by then.
 
     `told` is what is told and not over, `down:ID` to its revision. `deaths` are the others that are down, by id. `read`
-    is the last event that was read, revision and time: by it the log is known again in another epoch. `released` has
-    the last releases of guards by their groups, each with the time from which on the guard took verdicts back.
+    is the last event that was read, revision and time: by it the log is known again in another epoch. `releases` has
+    the guards that were released and whose alerts are not over, by their groups.
     """
 
     epoch: str
@@ -171,7 +204,12 @@ class AlertPosition:
     told: Mapping[str, int] = field(default_factory=dict)
     deaths: Mapping[str, KnownDeath] = field(default_factory=dict)
     read: tuple[int, int] | None = None
-    released: Mapping[str, tuple[int | None, int]] = field(default_factory=dict)
+    releases: Mapping[str, KnownRelease] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How much it holds beside what is told: deaths, and who was left by guards."""
+        return len(self.deaths) + sum(len(release.left) for release in self.releases.values())
 
     def to_json(self) -> bytes:
         """The position as Redis holds it."""
@@ -187,9 +225,8 @@ class AlertPosition:
             for id, death in dict(document.get("deaths", {})).items()
         }
         read = document.get("read")
-        released = {
-            str(group): (None if from_ms is None else int(from_ms), int(at_ms))
-            for group, (from_ms, at_ms) in dict(document.get("released", {})).items()
+        releases = {
+            str(group): KnownRelease.from_document(one) for group, one in dict(document.get("releases", {})).items()
         }
         return cls(
             epoch=str(document["epoch"]),
@@ -197,7 +234,7 @@ class AlertPosition:
             told=told,
             deaths=deaths,
             read=None if read is None else (int(read[0]), int(read[1])),
-            released=released,
+            releases=releases,
         )
 
 
@@ -222,9 +259,7 @@ def _describe(
             spared = "its silent ones are suspect, and none of it is judged down, restarted or reaped"
             return f"a guard stands over the group '{group}': {lapsed} of {size} lapsed{within}; {spared}"
         case AlertKind.GUARD, _:
-            left = evidence.get("left_down", 0)
-            rest = f"; {left} of it are still suspect or down" if left else ""
-            return f"the guard over the group '{evidence.get('group', '?')}' is released{why}{rest}"
+            return f"the guard over the group '{evidence.get('group', '?')}' {_release_words(evidence, why)}"
         case AlertKind.HOLD, AlertStatus.FIRING:
             return f"nobody is judged any more{why}"
         case AlertKind.HOLD, _:
@@ -252,6 +287,23 @@ def _describe(
         sentence += f"; {below} below it {'is' if below == 1 else 'are'} down too"
     sentence += _RESTARTS.get(evidence.get("restart", ""), "")
     return f"{sentence}; it is flapping" if record is not None and record.flapping else sentence
+
+
+def _release_words(evidence: Mapping[str, Any], why: str) -> str:
+    """When and why a guard was released, and what became of those it left silent."""
+    left, at_ms = evidence.get("left_down", 0), evidence.get("released_at_ms")
+    when = "is released" if at_ms is None else f"was released at {moment(at_ms)} UTC"
+    if evidence.get("guarded_again"):
+        return f"{when}{why}; another one stands over it since, and tells of the {left} that were silent then"
+    return f"{when}{why}; {_back(left)}" if left else f"{when}{why}"
+
+
+def _back(left: int) -> str:
+    return (
+        "the one that it left silent is back or gone"
+        if left == 1
+        else f"the {left} that it left silent are back or gone"
+    )
 
 
 def _is_number(value: Any) -> bool:

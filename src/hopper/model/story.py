@@ -18,7 +18,8 @@ _FATES = {
     ChildrenMode.CASCADE: "all below it goes first",
     ChildrenMode.REPARENT: "its children move to '{}'",
 }
-_SPARED = {"grace": "; it is in its grace", "guard": "; its group is guarded, since so many lapsed together"}
+_PROMPT_MS = 1_000
+"""Milliseconds from which on a verdict is told to have waited, for a hold, a guard or a grace."""
 
 _PLAIN = {
     "heartbeat": "it heartbeats again",
@@ -133,13 +134,28 @@ def _verdict(reason: str, evidence: Mapping[str, Any]) -> str:
     words = [_end(evidence)]
     lapsed, size = evidence.get("lapsed", 1), evidence.get("group_size", 0)
     if lapsed > 1:
-        words.append(f"with {lapsed - 1} more of the {size} in its group")
+        words.append(f"with {lapsed - 1} more of the {size} in {_group(evidence)}")
     if evidence.get("descendants_total"):
         words.append(f"and {evidence['descendants_gone']} of the {evidence['descendants_total']} below it were too")
     comma = "," if evidence.get("reasons") and len(words) > 1 else ""
-    return " ".join([words[0] + comma, *words[1:]]) + _SPARED.get(
-        reason, "" if reason in ("lapsed", "check") else f" [{reason}]"
-    )
+    return " ".join([words[0] + comma, *words[1:]]) + _spared(reason, evidence)
+
+
+def _spared(reason: str, evidence: Mapping[str, Any]) -> str:
+    """Why the verdict is no worse, after a semicolon; nothing where that needs no word."""
+    match reason:
+        case "grace":
+            return "; it is in its grace"
+        case "guard":
+            return f"; {_group(evidence)} is guarded, since so many lapsed together"
+        case "lapsed" | "check":
+            return ""
+    return f" [{reason}]"
+
+
+def _group(evidence: Mapping[str, Any]) -> str:
+    """The group of which the figures are; older evidence does not name it."""
+    return f"the group '{evidence['group']}'" if "group" in evidence else "its group"
 
 
 def _end(evidence: Mapping[str, Any]) -> str:
@@ -149,4 +165,15 @@ def _end(evidence: Mapping[str, Any]) -> str:
     last_ms, ended = evidence.get("last_heartbeat_ms"), moment(evidence["deadline_ms"])
     if last_ms is None:
         return f"its heartbeat was gone at {ended}, and when it was written is not known"
-    return f"its heartbeat of {moment(last_ms)} ended at {ended} and was found gone {evidence['lateness_ms']} ms later"
+    return f"its heartbeat of {moment(last_ms)} ended at {ended} and was {_found(evidence)}"
+
+
+def _found(evidence: Mapping[str, Any]) -> str:
+    """How long after its end a heartbeat was found gone, and the verdict given where that was not at once."""
+    late_ms, noticed_ms = evidence["lateness_ms"], evidence.get("noticed_ms")
+    if noticed_ms is None:
+        return f"{'judged' if late_ms > _PROMPT_MS else 'found'} gone {late_ms} ms later"
+    found_ms = max(0, noticed_ms - evidence["deadline_ms"])
+    if late_ms - found_ms <= _PROMPT_MS:
+        return f"found gone {late_ms} ms later"
+    return f"found gone {found_ms} ms later, and this verdict given {late_ms - found_ms} ms after that"

@@ -86,6 +86,13 @@ class Diagnosis(RecordReader):
         with readable(keys.events):
             return LogEnds(int(length), _number(first), _number(last), int(revision or 0))
 
+    async def logged_after(self, revision: int) -> int | None:
+        """When the first entry of the log after a revision was written, by Redis' clock in milliseconds; None: none."""
+        with reading():
+            entries = await self.client.xrange(self.keys.events, f"{revision + 1}-0", count=1)
+        with readable(self.keys.events):
+            return int(entries[0][1][b"at_ms"]) if entries else None
+
     # -- the keys of a namespace -----------------------------------------------------------------------------------
 
     async def members(self, unreadable: dict[str, str]) -> AsyncIterator[list[tuple[str, Record | None]]]:

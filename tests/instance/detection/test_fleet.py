@@ -3,6 +3,7 @@
 import pytest
 
 from hopper.instance.detection.fleet import Fleet, Watch
+from hopper.instance.detection.lapses import Together
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
@@ -79,9 +80,9 @@ def test_clearing_the_fleet_drops_everybody_and_a_later_watch_is_another_one(fle
 def test_a_small_ttl_does_not_hide_lapses_from_a_large_one_of_the_same_group(fleet):
     small, large = watched(fleet, record("run-1", ttl_ms=1_000), record("run-2", ttl_ms=10_000))
     small.lapse(1_000)
-    assert small.group.lapsed(8_000) == 1
+    assert small.group.together(8_000, 0) is None
     large.lapse(8_000)
-    assert small.group.lapsed(8_000) == 2
+    assert small.group.together(8_000, 0) == Together(2, 10_000)
 
 
 def test_a_lapse_without_a_verdict_that_was_none_is_counted_no_more(fleet):
@@ -90,7 +91,7 @@ def test_a_lapse_without_a_verdict_that_was_none_is_counted_no_more(fleet):
         watch.lapse(1_000)
     first.revive()
     assert first.lapsed_ms is None
-    assert first.group.lapsed(1_000) == 1
+    assert first.group.lapsed(0) == 1
 
 
 def test_a_lapse_with_a_verdict_stays_counted_after_the_recovery(fleet):
@@ -98,7 +99,7 @@ def test_a_lapse_with_a_verdict_stays_counted_after_the_recovery(fleet):
     watch.lapse(1_000)
     watch.turn(Health.DOWN)
     watch.revive()
-    assert watch.group.lapsed(1_000) == 1
+    assert watch.group.lapsed(0) == 1
 
 
 def test_an_erratic_one_counts_once_however_often_it_lapses(fleet):
@@ -109,8 +110,8 @@ def test_an_erratic_one_counts_once_however_often_it_lapses(fleet):
         erratic.revive()
         erratic.turn(Health.HEALTHY)
     other.lapse(5_000)
-    assert erratic.group.lapsed(6_000) == 2
-    assert erratic.group.outer.lapsed(6_000) == 2
+    assert erratic.group.lapsed(0) == 2
+    assert erratic.group.outer.lapsed(0) == 2
 
 
 def test_the_members_of_the_global_are_those_of_all_projects_that_are_not_guarded_and_the_global(fleet):
@@ -148,11 +149,11 @@ def test_one_that_may_not_be_judged_yet_counts_once_it_may_and_then_as_one_that_
     for at_ms in (1_500, 2_000):
         waiting.wait(at_ms)
         judged.wait(at_ms)
-    assert (waiting.group.lapsed(1_600), waiting.group.outer.lapsed(1_600)) == (1, 1)
+    assert (waiting.group.lapsed(0), waiting.group.outer.lapsed(0)) == (1, 1)
     waiting.lapse(9_000)
-    assert (waiting.group.lapsed(9_000), waiting.group.outer.lapsed(9_000)) == (1, 1)
+    assert (waiting.group.lapsed(0), waiting.group.outer.lapsed(0)) == (1, 1)
     waiting.revive()
-    assert (waiting.group.lapsed(9_000), waiting.group.outer.lapsed(9_000)) == (0, 0)
+    assert (waiting.group.lapsed(0), waiting.group.outer.lapsed(0)) == (0, 0)
 
 
 def test_one_that_is_told_to_stop_while_it_waits_counts_no_more(fleet):
@@ -160,7 +161,7 @@ def test_one_that_is_told_to_stop_while_it_waits_counts_no_more(fleet):
     watch.lapse(1_000)
     watched(fleet, record(state=State.STOPPING))
     watch.lapse(1_500)
-    assert watch.group.lapsed(1_500) == 0
+    assert watch.group.lapsed(0) == 0
 
 
 def test_a_lapse_over_which_a_guard_was_released_counts_no_more_and_the_next_one_does(fleet):
@@ -176,16 +177,16 @@ def test_a_lapse_over_which_a_guard_was_released_counts_no_more_and_the_next_one
     fleet.release(outer)
     for one in (watch, other):
         one.lapse(1_500)
-    assert [found.lapsed(1_500) for found in (group, other.group, outer)] == [0, 0, 0]
+    assert [found.lapsed(0) for found in (group, other.group, outer)] == [0, 0, 0]
     watch.revive()
     watch.lapse(2_000)
-    assert [found.lapsed(2_000) for found in (group, other.group, outer)] == [1, 0, 1]
+    assert [found.lapsed(0) for found in (group, other.group, outer)] == [1, 0, 1]
 
 
 def lapses(fleet: Fleet, at_ms: float, *projects: str) -> list[int]:
     """How many lapses the groups of these Projects count, and the group around them."""
     groups = [*(fleet.group(f"project:{project}") for project in projects), fleet.group("global")]
-    return [group.lapsed(at_ms) for group in groups]
+    return [group.lapsed(at_ms - 3_000) for group in groups]
 
 
 def test_a_lapse_that_is_not_judged_yet_moves_with_its_instance(fleet):
@@ -228,7 +229,7 @@ def test_one_that_lapses_again_and_again_counts_once_though_it_was_restarted_in_
         watch.turn(Health.DOWN)
         fleet.drop("run-0")
     (watch,) = watched(fleet, record("run-0", incarnation=99, revision=99))
-    assert (watch.group.lapsed(13_000), watch.group.outer.lapsed(13_000)) == (1, 1)
+    assert (watch.group.lapsed(10_000), watch.group.outer.lapsed(10_000)) == (1, 1)
 
 
 def test_the_log_does_not_undo_a_verdict_that_it_has_not_told_of_yet(fleet):

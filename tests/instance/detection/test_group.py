@@ -49,50 +49,49 @@ def test_the_largest_ttl_is_that_of_those_who_are_in_it_now():
     assert (group.size, group.ttl_ms, outer.size, outer.ttl_ms) == (1, 1_000, 1, 1_000)
 
 
-def test_a_group_counts_the_lapses_within_its_largest_ttl():
-    group = group_of(Someone(3_000))
+def test_a_group_forgets_lapses_that_are_older_than_its_largest_ttl():
+    group = group_of(Someone(3_000), Someone(1_000))
     for id, at_ms in (("a", 0.0), ("b", 1_000.0), ("c", 1_000.0), ("d", 3_500.0)):
-        group.lapse(id, at_ms)
-    assert group.lapsed(3_000) == 4
-    assert group.lapsed(3_999) == 3
-    assert group.lapsed(4_001) == 1
-    assert group.lapsed(10_000) == 0
+        group.lapse(id, at_ms, 1_000)
+    assert (group.lapsed(0), group.lapsed(3_000)) == (3, 1)
+    group.together(4_001, 0)
+    assert group.lapsed(0) == 1
 
 
 def test_the_members_of_a_project_count_in_the_group_around_it_too():
     outer, (web, shop) = family()
-    web.lapse("a", 100)
-    shop.lapse("b", 200)
+    web.lapse("a", 100, 3_000)
+    shop.lapse("b", 200, 3_000)
     shop.leave(next(iter(shop.members)))
-    assert (outer.size, outer.ttl_ms, outer.lapsed(1_000)) == (4, 3_000, 2)
+    assert (outer.size, outer.ttl_ms, outer.lapsed(0)) == (4, 3_000, 2)
     shop.retract("b")
-    assert (outer.lapsed(1_000), shop.lapsed(1_000), web.lapsed(1_000)) == (1, 0, 1)
+    assert (outer.lapsed(0), shop.lapsed(0), web.lapsed(0)) == (1, 0, 1)
 
 
 def test_a_guarded_project_burdens_the_group_around_it_no_more():
     outer, (web, shop) = family()
-    web.lapse("a", 100)
-    shop.lapse("b", 100)
+    web.lapse("a", 100, 3_000)
+    shop.lapse("b", 100, 3_000)
     web.guard()
     web.guard()
-    assert (outer.size, outer.lapsed(1_000)) == (2, 1)
-    web.lapse("c", 200)
+    assert (outer.size, outer.lapsed(0)) == (2, 1)
+    web.lapse("c", 200, 3_000)
     late = Someone()
     web.enter(late)
     web.leave(late)
-    assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000)) == (2, 1, 2)
+    assert (outer.size, outer.lapsed(0), web.lapsed(0)) == (2, 1, 2)
     assert (web.spared, shop.spared, outer.spared) == (True, False, False)
 
 
 def test_after_the_release_it_counts_there_again_but_for_those_who_lapsed():
     outer, (web, _) = family()
-    web.lapse("a", 100)
+    web.lapse("a", 100, 3_000)
     web.guard()
     web.release()
     web.release()
-    assert (outer.size, outer.lapsed(1_000), web.lapsed(1_000), web.spared) == (5, 0, 0, False)
-    web.lapse("a", 300)
-    assert (outer.lapsed(1_000), web.lapsed(1_000)) == (1, 1)
+    assert (outer.size, outer.lapsed(0), web.lapsed(0), web.spared) == (5, 0, 0, False)
+    web.lapse("a", 300, 3_000)
+    assert (outer.lapsed(0), web.lapsed(0)) == (1, 1)
 
 
 def test_a_guard_around_spares_every_project_below_it():
@@ -105,10 +104,12 @@ def test_a_lapse_that_a_project_counts_no_more_is_not_left_behind_in_the_group_a
     outer, (web, _) = family()
     slow = Someone(60_000)
     outer.enter(slow)
-    web.lapse("a", 100)
-    assert (web.lapsed(10_000), outer.lapsed(10_000)) == (0, 1)
+    web.lapse("a", 100, 3_000)
+    web.together(10_000, 0)
+    outer.together(10_000, 0)
+    assert (web.lapsed(0), outer.lapsed(0)) == (0, 1)
     web.guard()
-    assert outer.lapsed(10_000) == 0
+    assert outer.lapsed(0) == 0
 
 
 STEPS = st.lists(
@@ -131,7 +132,7 @@ def test_however_often_they_lapse_and_whatever_is_guarded_each_counts_once_in_ei
         now_ms, group, id = at_ms * 1_000, projects[which], f"{which}-{name}"
         match step:
             case "lapse":
-                group.lapse(id, now_ms)
+                group.lapse(id, now_ms, 3_000)
                 own[which][id] = now_ms
                 if not group.guarded:
                     around[id] = which, now_ms
@@ -146,5 +147,7 @@ def test_however_often_they_lapse_and_whatever_is_guarded_each_counts_once_in_ei
                 group.release()
                 own[which].clear()
             case "look":
-                assert group.lapsed(now_ms) == sum(then >= now_ms - 3_000 for then in own[which].values())
-                assert outer.lapsed(now_ms) == sum(then >= now_ms - outer.ttl_ms for _, then in around.values())
+                for since_ms in (now_ms - 3_000, now_ms - 1_000):
+                    assert group.lapsed(since_ms) == sum(then >= since_ms for then in own[which].values())
+                for since_ms in (now_ms - outer.ttl_ms, now_ms - 3_000):
+                    assert outer.lapsed(since_ms) == sum(then >= since_ms for _, then in around.values())

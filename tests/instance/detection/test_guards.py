@@ -152,6 +152,8 @@ async def test_small_projects_that_lapse_together_raise_the_guard_of_the_global_
     await wait_until(all_are(store, [*ids, "g"], Health.SUSPECT))
     (raised,) = await guard_events(story)
     assert (raised.evidence["group"], raised.evidence["group_size"]) == ("global", 30)
+    for event in [event for event in await story.all() if event.reason == "guard" and event.id in ids]:
+        assert (event.evidence["group"], event.evidence["group_size"]) == ("global", 30)
 
 
 async def test_a_guard_ends_after_some_ttls_and_the_silent_are_judged(new_settings, store):
@@ -166,6 +168,48 @@ async def test_a_guard_ends_after_some_ttls_and_the_silent_are_judged(new_settin
             raised, released = await guard_events(story)
     assert released.reason == "it has stood for 1.5 TTLs"
     assert 1.5 * TTL_MS <= released.at_ms - raised.at_ms < 1.5 * TTL_MS + 1_500
+
+
+async def test_a_slow_member_that_lives_makes_deaths_that_lie_far_apart_no_mass_lapse(settings, monitor, store, story):
+    ids = [f"p0-{number}" for number in range(4)]
+    await populate(store, {"p0": 25}, silent=ids[:1], more={"p0-24": {"ttl_ms": 3_600_000}})
+    for number in range(1, 4):
+        await beat(store, [ids[number]], for_ms=2 * number * TTL_MS)
+    await wait_until(all_are(store, ids, Health.DOWN))
+    assert await guard_events(story) == []
+    assert [event.evidence["lapsed"] for id in ids for event in await story.of(id) if event.reason == "lapsed"] == [
+        1
+    ] * 4
+
+
+@pytest.mark.parametrize("later", [3, 4])
+async def test_slow_and_quick_ones_that_lapse_together_are_guarded_by_the_largest_ttl_of_these(
+    later, settings, store, story
+):
+    quick, slow = [f"p0-{number}" for number in range(3)], [f"p0-{number}" for number in range(3, 3 + later)]
+    more = {**{id: {"ttl_ms": 2 * TTL_MS} for id in slow}, "p0-24": {"ttl_ms": 3_600_000}}
+    async with leading(settings.model_copy(update={"guard_ttls": 1.5})):
+        await populate(store, {"p0": 25}, silent=[*quick, *slow], more=more)
+        await wait_until(lambda: _has_raised(story), 15.0)
+        await wait_until(all_are(store, quick, Health.SUSPECT))
+        await wait_until(all_are(store, slow, Health.DOWN), 15.0)
+    raised, released = await guard_events(story)
+    assert raised.evidence["lapsed"] in range(4, 4 + later)
+    assert raised.reason == f"{raised.evidence['lapsed']} of 25 lapsed within 2 s, over 15%"
+    figures = {name: raised.evidence[name] for name in ("ttl_ms", "group_size")}
+    assert figures == {"ttl_ms": 2 * TTL_MS, "group_size": 25}
+    assert raised.evidence["until_ms"] - raised.evidence["since_ms"] == 3 * TTL_MS
+    assert 3 * TTL_MS <= released.at_ms - raised.at_ms < 3 * TTL_MS + 1_500
+    for id in quick:
+        assert (await story.verdicts(id))[:2] == ["down/lapsed", "suspect/guard"]
+        first, *_, last = [event.evidence for event in await story.of(id) if event.type is EventType.HEALTH_CHANGED]
+        assert {first["group"], last["group"]} == {"project:p0"}
+        assert first["noticed_ms"] == pytest.approx(last["noticed_ms"], abs=20)
+        assert last["noticed_ms"] < last["deadline_ms"] + last["lateness_ms"] - 2 * TTL_MS
+
+
+async def _has_raised(story: Story) -> bool:
+    return bool(await guard_events(story))
 
 
 async def test_instances_that_were_about_to_stop_raise_no_guard(monitor, store, story):

@@ -11,10 +11,12 @@ import pytest
 
 from hopper import Settings
 from hopper.instance.diagnosis.doctor import examine
+from hopper.model.alert import AlertPosition
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
 from hopper.model.finding import Finding, Level, gravest
 from hopper.model.health import Health
+from hopper.model.story import moment
 from hopper.store.diagnosis import Diagnosis
 from hopper.store.instances import InstanceStore
 from hopper.store.keys import SCHEMA
@@ -371,6 +373,22 @@ async def test_alerts_are_looked_at_where_there_is_a_webhook(store, settings):
     finding = await the(wanted, "alerts")
     assert (finding.level, "nobody sends alerts" in finding.text) == (WARNING, True)
     assert (await the(wanted.model_copy(update={"alert_webhook": "ftp://x"}), "alerts")).level is PROBLEM
+
+
+@pytest.mark.parametrize(("ago_s", "level"), [(0, OK), (29, OK), (200, WARNING)])
+async def test_alerts_that_are_not_sent_for_long_are_a_finding(store, settings, ago_s, level):
+    wanted = settings.model_copy(update={"alert_webhook": f"http://127.0.0.1:{free_port()}/"})
+    await store.register(spec("project", "web", ttl_ms=60_000))
+    at = await store.position()
+    await store.client.set(store.keys.alerts, AlertPosition(epoch=at.epoch, revision=at.revision).to_json())
+    finding = await the(wanted, "alerts")
+    assert (finding.level, f"up to revision {at.revision} of {at.revision}" in finding.text) == (OK, True)
+    logged_ms = int(time.time() * 1000) - ago_s * 1000
+    await store.client.xadd(store.keys.events, {"at_ms": logged_ms}, id=f"{at.revision + 1}-0")
+    await store.client.set(store.keys.revision, at.revision + 1)
+    finding = await the(wanted, "alerts")
+    assert (finding.level, finding.advice != "") == (level, level is WARNING)
+    assert (f"what follows waits since {moment(logged_ms)} UTC, 20" in finding.text) == (level is WARNING)
 
 
 def test_the_gravest_of_findings_is_told():

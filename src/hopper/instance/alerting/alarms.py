@@ -1,26 +1,19 @@
 """Alarms: which events become alerts. It does no I/O; seconds are of a monotonic clock.
 
 One condition is told once. An instance that is down is told of after `guard_settle_s`, if it is down then, by nobody
-else's alert: not where one above it is down too, nor where its group is or was guarded, nor in maintenance. The claim
-of a restart, by which it is `failed`, does not end its death: that is over when it lives again or is gone.
+else's alert: not where one above it is down too, nor where a guard's alert stands for it, nor in maintenance. The claim
+of a restart, by which it is `failed`, does not end its death: that is over when it lives again or is gone. The alert of
+a guard is over when that is released and nobody whom it left is silent any more.
 """
 
 from collections.abc import Mapping
 
-from hopper.instance.alerting.conditions import (
-    LOST,
-    is_failing,
-    is_routine,
-    is_so,
-    newest,
-    over,
-    standing,
-    still_failed,
-)
+from hopper.instance.alerting.conditions import is_failing, is_so, newest, over, standing, still_failed
 from hopper.instance.alerting.deaths import Death, Deaths
-from hopper.instance.alerting.releases import Releases, left_down
+from hopper.instance.alerting.pauses import Pauses
+from hopper.instance.alerting.releases import LOST, Releases
 from hopper.instance.replica import Replica
-from hopper.model.alert import Alert, AlertKind, AlertStatus, KnownDeath
+from hopper.model.alert import Alert, AlertKind, AlertStatus, KnownDeath, KnownRelease
 from hopper.model.event import Event, EventType
 from hopper.model.health import Health
 from hopper.model.record import Record
@@ -42,8 +35,8 @@ class Alarms:
     """What is told, what waits, and what each event makes of it. Give it every event in order.
 
     `told` is what was told before and is not over, by the keys of the alerts; `deaths` are those that were known and
-    not told, and `released` the guards that were. Where events may be missing, `reconcile` says what they would have
-    led to and is still so.
+    not told, and `releases` the guards that were released and are not over. Where events may be missing, `reconcile`
+    says what they would have led to and is still so.
     """
 
     def __init__(
@@ -52,12 +45,13 @@ class Alarms:
         settle_s: float,
         told: Mapping[str, int] | None = None,
         deaths: Mapping[str, KnownDeath] | None = None,
-        released: Mapping[str, tuple[int | None, int]] | None = None,
+        releases: Mapping[str, KnownRelease] | None = None,
     ) -> None:
         self.told: dict[str, int] = dict(told or {})
         self._settle_s = settle_s
-        self._releases = Releases(released or {})
         self._deaths = Deaths(deaths or {})
+        self._releases = Releases(releases or {})
+        self._pauses = Pauses(self.told, self._deaths, self._releases, is_dead=self._is_dead)
 
     @property
     def next_due_s(self) -> float | None:
@@ -75,9 +69,9 @@ class Alarms:
         return self._deaths.all()
 
     @property
-    def released(self) -> dict[str, tuple[int | None, int]]:
-        """The last releases of guards, for another leader: those that lapsed before are judged right after."""
-        return dict(self._releases.spans)
+    def releases(self) -> dict[str, KnownRelease]:
+        """The guards that were released, by group: those whose alerts stand, and some whose alerts are over."""
+        return self._releases.all()
 
     def unseen(self) -> dict[str, Death]:
         """Deaths that are to be told and whose verdicts were not read, by id, once each: `recall` them before `due`."""
@@ -87,16 +81,20 @@ class Alarms:
 
     def take(self, event: Event, replica: Replica, now_s: float) -> list[Alert]:
         """The alerts that an event leads to at once. The replica may be newer than the event."""
-        self._releases.heed_clock(event.at_ms)
         match event.type:
             case EventType.HOLD_STARTED | EventType.HOLD_ENDED:
-                return self._hold(event, replica)
-            case EventType.GUARD_RAISED | EventType.GUARD_RELEASED:
-                return self._guard(event, replica)
+                return self._pauses.hold(event, replica)
+            case EventType.GUARD_RAISED:
+                return self._pauses.guard(event, replica)
+            case EventType.GUARD_RELEASED:
+                alerts, bared = self._pauses.release(event, replica)
+                for one in bared:
+                    self._look_again(one, event.revision, now_s)
+                return alerts
         record = event.record
         if record is None:
             return []
-        alerts: list[Alert] = []
+        alerts = []
         gone = event.type is EventType.DEREGISTERED
         ended = event.type is EventType.STATE_CHANGED or not self._is_dead(record)
         if gone or (record.health not in LOST and ended):
@@ -120,38 +118,7 @@ class Alarms:
             if record.state is State.FAILED and not self._is_dead(record):
                 self.told.setdefault(failed, event.revision)
             alerts.append(Alert.of_event(AlertKind.EXHAUSTED, AlertStatus.FIRING, event, record))
-        return alerts
-
-    def _hold(self, event: Event, replica: Replica) -> list[Alert]:
-        if is_routine(event.evidence, event.reason):
-            return []
-        if event.type is EventType.HOLD_STARTED:
-            return self._begun(Alert.of_event(AlertKind.HOLD, AlertStatus.FIRING, event, None), replica)
-        return self._ended(Alert.of_event(AlertKind.HOLD, AlertStatus.RESOLVED, event, None))
-
-    def _guard(self, event: Event, replica: Replica) -> list[Alert]:
-        group = str(event.evidence.get("group", ""))
-        if event.type is EventType.GUARD_RAISED:
-            return self._begun(Alert.of_event(AlertKind.GUARD, AlertStatus.FIRING, event, None), replica)
-        self._releases.put(group, event.evidence, event.at_ms)
-        more = left_down(group, replica)
-        return self._ended(Alert.of_event(AlertKind.GUARD, AlertStatus.RESOLVED, event, None, more=more))
-
-    def _begun(self, alert: Alert, replica: Replica) -> list[Alert]:
-        """A guard or a hold begins: it is told, unless the leader before did. An earlier one is over."""
-        earlier = self.told.get(alert.key, -1)
-        if earlier >= alert.revision:
-            return []
-        ends = over(alert.key, earlier, replica, alert.at_ms) if alert.key in self.told else []
-        self.told[alert.key] = alert.revision
-        return [*ends, alert]
-
-    def _ended(self, alert: Alert) -> list[Alert]:
-        """A guard or a hold is over, also one whose begin was not told; unless another was told since."""
-        if self.told.get(alert.key, -1) > alert.revision:
-            return []
-        self.told.pop(alert.key, None)
-        return [alert]
+        return alerts + self._pauses.heed(event, record, replica)
 
     def _failed(self, alert: Alert) -> list[Alert]:
         """It has failed: that is told once until it is over, and of one that flaps once until it is calm."""
@@ -212,7 +179,6 @@ class Alarms:
             evidence=event.evidence,
         )
         self._deaths.put(record.id, death)
-        death.spared = death.spared or self._releases.spare(record, death, {})
         if not death.spared:
             self._deaths.wait(record.id, death, now_s + self._settle_s)
 
@@ -257,8 +223,7 @@ class Alarms:
         key = f"{AlertKind.DOWN}:{record.id}"
         if key in self.told or death.spared or record.maintenance is not None:
             return None
-        death.spared = self._releases.spare(record, death, replica.guards)
-        if death.spared:
+        if self._releases.spare(record, death, replica.guards):
             return None
         for above in replica.ancestors(record.id):
             if above.health not in LOST and not self._is_dead(above):
@@ -298,11 +263,15 @@ class Alarms:
         """
         alerts: list[Alert] = []
         for key, revision in list(self.told.items()):
-            if is_so(key, revision, replica):
+            kind, _, subject = key.partition(":")
+            if kind == AlertKind.GUARD:
+                alerts += self._pauses.compare(subject, revision, replica, now_ms)
+            elif is_so(key, revision, replica):
                 self.told[key] = min(revision, newest(key, replica))
             else:
                 del self.told[key]
                 alerts += over(key, revision, replica, now_ms)
+        self._pauses.forget_untold()
         return alerts + self._found(replica, now_s, now_ms)
 
     def accept(self, replica: Replica) -> None:

@@ -191,7 +191,7 @@ class Alerts(Duty):
             settle_s=self._settings.guard_settle_s,
             told=self._sent,
             deaths=position.deaths if position is not None else {},
-            released=position.released if position is not None else {},
+            releases=position.releases if position is not None else {},
         )
         self._noted, self._first = None, position is None and not why
         if position is not None:
@@ -252,20 +252,24 @@ class Alerts(Duty):
 
     async def _note(self, outbox: Outbox) -> None:
         """Write the position where it has moved: at once after an alert, else once a second."""
-        now_s, many = time.monotonic(), len(self._sent) + (len(self._noted.deaths) if self._noted is not None else 0)
+        now_s, many = time.monotonic(), len(self._sent) + (self._noted.size if self._noted is not None else 0)
         if now_s - self._noted_s < (0.0 if self._news else _SAVE_S) + _SAVE_EACH_S * many:
             return
         for key in [key for key in self._sent if key.startswith(f"{AlertKind.FAILED}:")]:
             if key not in self._alarms.told:
                 del self._sent[key]
         origins = [origin for origin in (outbox.oldest_origin, self._alarms.oldest_origin) if origin is not None]
-        deaths = self._alarms.deaths
+        deaths, releases = self._alarms.deaths, self._alarms.releases
         position = AlertPosition(
             epoch=self._epoch,
             revision=max(self._floor, min([*(origin - 1 for origin in origins), self._revision])),
             told=dict(self._sent),
             read=self._read,
-            released=self._alarms.released,
+            releases={
+                group: releases[group]
+                for group in releases
+                if releases[group].left or f"{AlertKind.GUARD}:{group}" in self._sent
+            },
             deaths={id: deaths[id] for id in deaths if f"{AlertKind.DOWN}:{id}" not in self._sent},
         )
         self._noted_s, self._news = now_s, False

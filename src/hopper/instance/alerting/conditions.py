@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hopper.instance.alerting.releases import left_down
+from hopper.instance.alerting.releases import LOST
 from hopper.instance.replica import Replica
 from hopper.model.alert import Alert, AlertKind, AlertStatus
-from hopper.model.health import Health
 from hopper.model.hold import LEADERSHIP
 from hopper.model.record import Record
 from hopper.model.state import State
 
-__all__ = ["LOST", "is_failing", "is_routine", "is_so", "newest", "over", "standing", "still_failed"]
-
-LOST = frozenset({Health.DOWN, Health.SUSPECT})
+__all__ = ["is_failing", "is_routine", "is_so", "newest", "over", "standing", "still_failed"]
 
 
 def is_routine(hold: Mapping[str, Any], reason: str = "") -> bool:
@@ -32,8 +29,6 @@ def is_so(key: str, revision: int, replica: Replica) -> bool:
     match kind:
         case AlertKind.HOLD:
             return replica.hold is not None and not is_routine(replica.hold)
-        case AlertKind.GUARD:
-            return subject in replica.guards
         case AlertKind.DOWN | AlertKind.FAILED:
             record = replica.records.get(subject)
             if record is None:
@@ -101,12 +96,11 @@ def over(key: str, revision: int, replica: Replica, now_ms: int) -> list[Alert]:
             record = replica.records.get(subject)
             return [_no_longer_down(subject, record, revision, replica.revision, now_ms)]
         case AlertKind.GUARD | AlertKind.HOLD:
-            is_guard = kind == AlertKind.GUARD
             return [
                 Alert.make(
                     AlertKind(kind),
                     AlertStatus.RESOLVED,
-                    evidence={"group": subject, **left_down(subject, replica)} if is_guard else {},
+                    evidence={"group": subject} if kind == AlertKind.GUARD else {},
                     at_ms=now_ms,
                     revision=replica.revision,
                     origin=replica.revision,

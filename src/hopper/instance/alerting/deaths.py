@@ -21,8 +21,8 @@ class Death:
     """An instance that was judged down, and when to look whether that is to be told; never, where `due_s` is None.
 
     `revision`, `at_ms`, `reason` and `evidence` are those of the verdict. `origin` is the revision of the event that
-    last gave cause to look at it. `spared`: it is not to be told, since the alert of a guard tells of it, or since it
-    was so before there were alerts. `seen`: the verdict was read; else the log is asked for it before this is told.
+    last gave cause to look at it. `spared`: it is not to be told, since it was so before there were alerts. `seen`: the
+    verdict was read; else the log is asked for it before this is told.
     """
 
     incarnation: int

@@ -1,65 +1,203 @@
-"""Releases: guards that were, and whom the alert of a guard tells of, so that nobody else's does. It does no I/O."""
+"""Releases: guards that were released, and whom they left silent: their alerts stand for these. It does no I/O.
 
-from collections.abc import Mapping
+A guard ends by time or by hand, also while all of its group are still silent. Those are told of by nobody else's alert,
+and so it is over only when none of them is silent any more.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hopper.instance.alerting.deaths import Death
 from hopper.instance.replica import Replica
-from hopper.model.event import Reason
+from hopper.model.alert import KnownRelease
+from hopper.model.event import Event, EventType
 from hopper.model.group import ORPHANS, groups_around, project_of
 from hopper.model.health import Health
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.selector import Selector
+from hopper.model.state import State
 
-__all__ = ["Releases", "left_down"]
+__all__ = ["LOST", "Release", "Releases", "is_after", "reach_ms", "silent_of"]
 
-Span = tuple[int | None, int]
+LOST = frozenset({Health.DOWN, Health.SUSPECT})
 
-_REMEMBERED_MS = 3_600_000
-"""How long a release is remembered, at least: those that lapsed before it are judged right after it."""
+
+@dataclass(slots=True, kw_only=True)
+class Release:
+    """The last release of a group's guard. Times are milliseconds of Redis' clock.
+
+    `revision` is that of the release, or where that was missed, of when it was found; `mark` names the delivery of its
+    end. `left` has each that it left silent, by the revision from which on that is so. `again`: another guard stands,
+    and its alert tells of those too.
+    """
+
+    mark: str
+    revision: int
+    at_ms: int | None = None
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    count: int = 0
+    left: dict[str, int] = field(default_factory=dict)
+    again: bool = False
+    excused: set[str] = field(default_factory=set)
+    """Those of them that are in maintenance: nobody waits for them."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether somebody whom it left is awaited."""
+        return len(self.left) > len(self.excused)
+
+    def drop(self, id: str) -> None:
+        """It is not silent any more, or gone."""
+        self.left.pop(id, None)
+        self.excused.discard(id)
+
+    def add(self, id: str, revision: int) -> None:
+        """It is one of those that were left."""
+        self.left[id] = revision
+        self.count = max(self.count, len(self.left))
+
+    def clear(self) -> None:
+        """Nobody is one of those any more."""
+        self.left.clear()
+        self.excused.clear()
+
+    def excuse(self, id: str, replica: Replica) -> None:
+        """Look whether one is in maintenance now."""
+        record = replica.records.get(id)
+        if record is not None and record.maintenance is not None:
+            self.excused.add(id)
+        else:
+            self.excused.discard(id)
+
+    def had_lapsed(self, group: str, record: Record, event: Event) -> bool:
+        """Whether this is the first verdict on a heartbeat that had lapsed before the release."""
+        if record.health not in LOST or event.previous.get("health", Health.DOWN) in LOST:
+            return False
+        deadline_ms = event.evidence.get("deadline_ms")
+        if self.at_ms is None or not isinstance(deadline_ms, int | float) or group not in groups_around(record):
+            return False
+        return deadline_ms < self.at_ms <= event.at_ms
 
 
 class Releases:
-    """The last release of each group's guard. Times are milliseconds of Redis' clock.
+    """The last release of each group's guard that matters still, by group."""
 
-    `spans` has for each group from when on the guard took verdicts back, None for always, and when it was released.
-    """
+    def __init__(self, known: Mapping[str, KnownRelease]) -> None:
+        self._releases = {
+            group: Release(
+                mark=one.mark,
+                revision=one.revision,
+                at_ms=one.at_ms,
+                reason=one.reason,
+                evidence=one.evidence,
+                count=one.count,
+                left=dict(one.left),
+                again=one.again,
+            )
+            for group, one in known.items()
+        }
 
-    def __init__(self, spans: Mapping[str, Span]) -> None:
-        self.spans = dict(spans)
-        self._now_ms = max((at_ms for _, at_ms in self.spans.values()), default=0)
+    def get(self, group: str) -> Release | None:
+        """The release of a group's guard."""
+        return self._releases.get(group)
 
-    def heed_clock(self, at_ms: int) -> None:
-        """Forget releases that are later than what follows them: Redis' clock was set back, and no time fits them."""
-        if at_ms < self._now_ms:
-            self.spans = {group: span for group, span in self.spans.items() if span[1] <= at_ms}
-        self._now_ms = at_ms
+    def put(self, group: str, release: Release) -> None:
+        """A guard was released."""
+        self._releases[group] = release
 
-    def put(self, group: str, guard: Mapping[str, Any], at_ms: int) -> None:
-        """The guard of a group was released."""
-        from_ms = _reach_ms(guard)
-        self.spans = {other: span for other, span in self.spans.items() if at_ms - span[1] < _REMEMBERED_MS}
-        self.spans[group] = (None if from_ms is None or from_ms > at_ms else from_ms, at_ms)
+    def forget(self, group: str) -> None:
+        """It matters no more."""
+        self._releases.pop(group, None)
+
+    def items(self) -> list[tuple[str, Release]]:
+        """Each by its group."""
+        return list(self._releases.items())
+
+    def all(self) -> dict[str, KnownRelease]:
+        """What another leader is to know of them."""
+        return {
+            group: KnownRelease(
+                mark=one.mark,
+                revision=one.revision,
+                at_ms=one.at_ms,
+                reason=one.reason,
+                evidence=one.evidence,
+                count=one.count,
+                left=dict(one.left),
+                again=one.again,
+            )
+            for group, one in self._releases.items()
+        }
+
+    def has(self, id: str) -> bool:
+        """Whether the alert of a guard that was released stands for an instance."""
+        return any(id in release.left for release in self._releases.values())
 
     def spare(self, record: Record, death: Death, guards: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Whether a guard's alert tells of a death: one of these stands, or one stood when the heartbeat lapsed.
+        """Whether the alert of a guard tells of a death: of one that stands, or that left it silent.
 
         Not of one that was down before the guard, which has nothing to do with it.
         """
-        if death.reason == Reason.GUARD:
+        if self.has(record.id):
             return True
         groups = groups_around(record)
-        if any(group in groups and _is_after(_reach_ms(guard), death) for group, guard in guards.items()):
-            return True
-        lapsed_ms = death.evidence.get("deadline_ms", death.at_ms)
-        return any(
-            group in groups and _is_after(from_ms, death) and lapsed_ms < at_ms
-            for group, (from_ms, at_ms) in self.spans.items()
-        )
+        return any(group in groups and is_after(reach_ms(guard), death.at_ms) for group, guard in guards.items())
+
+    def heed(self, event: Event, record: Record, replica: Replica) -> list[str]:
+        """Take in what happened to an instance; answers the groups for whose guards nobody is awaited since.
+
+        An event that was read before changes nothing. The replica may be newer than the event.
+        """
+        over: list[str] = []
+        for group, release in self._releases.items():
+            was_pending = release.pending
+            if release.left.get(record.id, event.revision) < event.revision:
+                if _is_left(event, record, release.left[record.id]):
+                    release.excuse(record.id, replica)
+                else:
+                    release.drop(record.id)
+            is_new = record.id not in release.left and event.revision > release.revision
+            if was_pending and is_new and release.had_lapsed(group, record, event):
+                release.add(record.id, event.revision)
+                release.excuse(record.id, replica)
+            if was_pending and not release.pending and not release.again:
+                over.append(group)
+        return over
+
+    def refresh(self, group: str, replica: Replica) -> None:
+        """Keep of those that a guard left who are so by a replica that is up to date."""
+        release = self._releases[group]
+        release.revision = min(release.revision, replica.revision)
+        for id, revision in list(release.left.items()):
+            record = replica.records.get(id)
+            if record is None:
+                if id not in replica.unreadable:
+                    release.drop(id)
+                continue
+            release.left[id] = min(revision, record.revision)
+            if record.incarnation > revision or not _is_silent(record):
+                release.drop(id)
+            else:
+                release.excuse(id, replica)
 
 
-def _reach_ms(guard: Mapping[str, Any]) -> int | None:
+def _is_silent(record: Record) -> bool:
+    return record.health in LOST or (record.state is State.FAILED and record.down_at_ms is not None)
+
+
+def _is_left(event: Event, record: Record, since: int) -> bool:
+    """Whether one that a guard left silent still is after an event: the claim of a restart alone changes nothing."""
+    if event.type is EventType.DEREGISTERED or record.incarnation > since:
+        return False
+    if record.health in LOST:
+        return event.previous.get("health", Health.DOWN) in LOST
+    return _is_silent(record) and event.type is not EventType.STATE_CHANGED
+
+
+def reach_ms(guard: Mapping[str, Any]) -> int | None:
     """From when on a guard takes verdicts back: a TTL before it was raised. None where it does not say."""
     since_ms, ttl_ms = guard.get("since_ms"), guard.get("ttl_ms")
     if isinstance(since_ms, int | float) and isinstance(ttl_ms, int | float):
@@ -67,20 +205,24 @@ def _reach_ms(guard: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _is_after(from_ms: int | None, death: Death) -> bool:
-    return from_ms is None or death.at_ms >= from_ms
+def is_after(from_ms: int | None, at_ms: int) -> bool:
+    """Whether a death is not from before a guard."""
+    return from_ms is None or at_ms >= from_ms
 
 
-def left_down(group: str, replica: Replica) -> dict[str, int]:
-    """Evidence of the end of a guard: how many of its group are not back."""
-    left = sum(_count_in(group, health, replica) for health in (Health.DOWN, Health.SUSPECT))
-    return {"left_down": left} if left else {}
-
-
-def _count_in(group: str, health: Health, replica: Replica) -> int:
-    """How many of a guarded group have a health. Looks at no more than its smallest index, of 100,000 records too."""
-    wanted, project = frozenset({health}), project_of(group)
-    if project is not None:
-        return len(replica.select(Selector(health=wanted, parent=project, scope=frozenset({Scope.ORCHESTRATION}))))
-    orphans = len(replica.select(Selector(health=wanted, orphan=True)))
-    return orphans if group == ORPHANS else replica.count("health", health) - orphans
+def silent_of(group: str, replica: Replica) -> Iterator[Record]:
+    """Who of a group is silent, or was until its restart was claimed. Looks only at what is lost or failed."""
+    wanted: Iterable[Selector] = (
+        Selector(health=frozenset({Health.SUSPECT})),
+        Selector(health=frozenset({Health.DOWN})),
+        Selector(state=frozenset({State.FAILED})),
+    )
+    project = project_of(group)
+    for one in wanted:
+        if project is not None:
+            found = replica.select(replace(one, parent=project, scope=frozenset({Scope.ORCHESTRATION})))
+        else:
+            found = replica.select(replace(one, orphan=group == ORPHANS))
+        for record in found:
+            if _is_silent(record):
+                yield record

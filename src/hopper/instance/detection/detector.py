@@ -272,8 +272,8 @@ class FailureDetector:
             self._take_answer(watch, lapse, answer)
 
     async def _spare(self, group: Group[Watch]) -> None:
-        """Those of a group that were judged within its last TTL are suspect again: it is guarded now."""
-        since_ms = self.pulse.clock.redis_ms(local_ms()) - group.ttl_ms
+        """Those of a group that were judged within the last TTL are suspect again: it is guarded now."""
+        since_ms = self.guards.reach_ms(group)
         judged = [watch for watch in self.fleet.members(group) if watch.is_judged and watch.is_silent_since(since_ms)]
         for start in range(0, len(judged), _VERDICT_BATCH):
             await self._expire(judged[start : start + _VERDICT_BATCH])
@@ -307,6 +307,8 @@ class FailureDetector:
     def _lapse(self, watch: Watch, now_ms: float) -> Lapse:
         """The verdict that is due on a lapsed heartbeat."""
         graceful = self._is_graceful(watch, now_ms)
+        noticed_ms = now_ms if watch.lapsed_ms is None else watch.lapsed_ms
+        group = watch.group.standing or watch.group
         found = Reason.LAPSED if watch.problem is None else Reason.CHECK
         reason = Reason.GUARD if watch.group.spared else Reason.GRACE if graceful else found
         return Lapse(
@@ -315,16 +317,18 @@ class FailureDetector:
             verdict=(Health.DOWN if reason is found else Health.SUSPECT).value,
             reason=reason.value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
-            lapsed=max(1, watch.group.lapsed(now_ms if watch.lapsed_ms is None else watch.lapsed_ms)),
-            group_size=watch.group.size,
+            lapsed=max(1, group.lapsed(noticed_ms - watch.ttl_ms)),
+            group_size=group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
-            details=_members(watch.problem) + self._gone_with(watch, now_ms),
+            details=_members({"group": group.name, "noticed_ms": int(self.pulse.clock.redis_ms(noticed_ms))})
+            + _members(watch.problem)
+            + self._gone_with(watch),
             timed=watch.timed,
         )
 
-    def _gone_with(self, watch: Watch, now_ms: float) -> str:
-        """Evidence: the descendants that are silent since one TTL, the longest around, and how many of how many."""
-        since_ms = self.pulse.clock.redis_ms(now_ms) - watch.group.ttl_ms
+    def _gone_with(self, watch: Watch) -> str:
+        """Evidence: the descendants that fell silent since it last lived for certain, and how many of how many."""
+        since_ms = self.pulse.clock.redis_ms(watch.since_ms)
         silent, below = [], 0
         for id in self._descendants(watch.id):
             below += 1

@@ -92,7 +92,7 @@ class Watch:
         self._notice(at_ms)
         if self.alive:
             if self.counted and not self.pardoned and self.state is not State.STOPPING:
-                self.group.lapse(self.id, at_ms)
+                self.group.lapse(self.id, at_ms, self.ttl_ms)
             else:
                 self.group.retract(self.id)
 

@@ -1,7 +1,9 @@
 """Groups: instances that are likely to lapse together, and how many of them have. Times are local milliseconds."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import Generic, Protocol, TypeVar
+
+from hopper.instance.detection.lapses import Lapses, Together
 
 __all__ = ["Group"]
 
@@ -34,8 +36,8 @@ class Group(Generic[M]):
         self._ttls: Counter[int] = Counter()
         self._longest_ms = 0
         self._guarded = False
-        self._lapses: OrderedDict[str, tuple[float, str]] = OrderedDict()
-        """When each id that is counted lapsed, and in which group; the earliest first. Each counts once."""
+        self._lapses = Lapses()
+        """Who of those that are counted lapsed. Each counts once."""
 
     # -- members ---------------------------------------------------------------------------------------------------
 
@@ -74,32 +76,31 @@ class Group(Generic[M]):
 
     # -- lapses ----------------------------------------------------------------------------------------------------
 
-    def lapse(self, id: str, at_ms: float, *, place: str | None = None) -> None:
-        """Count one that lapsed, no earlier than those before it, in place of an earlier lapse of its own.
+    def lapse(self, id: str, at_ms: float, ttl_ms: int, *, place: str | None = None) -> None:
+        """Count one that lapsed with its TTL, no earlier than those before it, in place of an earlier lapse of its own.
 
         `place` names the group within this one to which it belongs.
         """
-        self._lapses.pop(id, None)
-        self._lapses[id] = at_ms, place or self.name
+        self._lapses.prune(at_ms - self.ttl_ms)
+        self._lapses.put(id, at_ms, ttl_ms, place or self.name)
         if self.outer is not None and not self._guarded:
-            self.outer.lapse(id, at_ms, place=self.name)
+            self.outer.lapse(id, at_ms, ttl_ms, place=self.name)
 
     def retract(self, id: str) -> float | None:
         """Count a lapse no more; answers when it was, None where it was not counted."""
-        at_ms, _ = self._lapses.pop(id, (None, ""))
+        at_ms = self._lapses.pop(id)
         if self.outer is not None:
             self.outer.retract(id)
         return at_ms
 
-    def lapsed(self, at_ms: float) -> int:
-        """How many have lapsed with one that did so at `at_ms`: since one TTL before, the largest of the group."""
-        since_ms = at_ms - self.ttl_ms
-        while self._lapses:
-            id, (first_ms, _) = next(iter(self._lapses.items()))
-            if first_ms >= since_ms:
-                break
-            del self._lapses[id]
-        return len(self._lapses)
+    def lapsed(self, since_ms: float) -> int:
+        """How many have lapsed since a time, as far back as the largest TTL in the group."""
+        return self._lapses.since(since_ms)
+
+    def together(self, now_ms: float, more_than: float) -> Together | None:
+        """How many may have fallen silent together, where that is more than so many; the largest TTL is among them."""
+        self._lapses.prune(now_ms - self.ttl_ms)
+        return self._lapses.together(now_ms, more_than)
 
     # -- the guard -------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,14 @@ class Group(Generic[M]):
     @property
     def spared(self) -> bool:
         """Whether nobody of this group is judged: it is guarded, or the one around it."""
-        return self._guarded or (self.outer is not None and self.outer.spared)
+        return self.standing is not None
+
+    @property
+    def standing(self) -> "Group[M] | None":
+        """The guarded group for whose sake nobody of this one is judged: itself, or the one around it."""
+        if self._guarded:
+            return self
+        return self.outer.standing if self.outer is not None else None
 
     def guard(self) -> None:
         """Guard it; its members and their lapses count no more in the group around it."""
@@ -129,8 +137,7 @@ class Group(Generic[M]):
 
     def disregard(self, place: str) -> None:
         """Count no more who lapsed in a group within."""
-        for id in [id for id, (_, where) in self._lapses.items() if where == place]:
-            del self._lapses[id]
+        self._lapses.pop_of(place)
 
     def release(self) -> None:
         """Guard it no longer, and forget who lapsed: they bring about no other guard."""

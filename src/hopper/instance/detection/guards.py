@@ -15,6 +15,7 @@ from hopper.config import Settings
 from hopper.errors import HopperError, NotLeader
 from hopper.instance.detection.fleet import Fleet, Watch
 from hopper.instance.detection.group import Group
+from hopper.instance.detection.lapses import Together
 from hopper.instance.detection.pulse import Pulse, local_ms
 from hopper.model.event import Event, EventType
 from hopper.model.record import Record
@@ -53,14 +54,14 @@ class Guards:
         """How often it became unknown which guards stand in Redis, and up to which of these doubts that was read."""
         self._raising: set[str] = set()
         """Groups of which the guard is on its way to Redis."""
-        self._since_ms: dict[str, float] = {}
+        self._reach_ms: dict[str, float] = {}
         self._until_ms: dict[str, float] = {}
         self._logger = structlog.get_logger().bind(namespace=settings.namespace)
 
     def begin(self) -> None:
         """This monitor leads from now on: read again which guards stand before anybody is judged."""
         self._doubts += 1
-        self._since_ms.clear()
+        self._reach_ms.clear()
         self._until_ms.clear()
 
     def spares(self, record: Record) -> bool:
@@ -80,26 +81,29 @@ class Guards:
         around = dict.fromkeys(group.outer for group in groups if group.outer is not None)
         now_ms = local_ms()
         for struck in (*groups, *around):
-            if not self._is_struck(struck, now_ms):
+            if self._strikes(struck, now_ms) is None:
                 continue
             for group in (*self._fleet.within(struck), struck):
-                if not group.spared and self._is_struck(group, now_ms):
-                    await self._raise(group, now_ms)
+                together = self._strikes(group, now_ms)
+                if together is not None:
+                    await self._raise(group, together, now_ms)
 
-    def _is_struck(self, group: Group[Watch], now_ms: float) -> bool:
-        lapsed = group.lapsed(now_ms)
-        return group.size >= self._settings.guard_minimum and lapsed > self._settings.guard_share * group.size
+    def _strikes(self, group: Group[Watch], now_ms: float) -> Together | None:
+        """So many of a group lapsed together that it is to be guarded; None where they are fewer, or it is spared."""
+        if group.spared or group.size < self._settings.guard_minimum:
+            return None
+        return group.together(now_ms, self._settings.guard_share * group.size)
 
-    async def _raise(self, group: Group[Watch], now_ms: float) -> None:
-        lapsed, since_ms = group.lapsed(now_ms), round(self.pulse.clock.redis_ms(now_ms))
-        lasts_ms = group.ttl_ms * self._settings.guard_ttls
+    async def _raise(self, group: Group[Watch], together: Together, now_ms: float) -> None:
+        lapsed, ttl_ms, since_ms = together.count, together.ttl_ms, round(self.pulse.clock.redis_ms(now_ms))
+        lasts_ms = ttl_ms * self._settings.guard_ttls
         share = f"{self._settings.guard_share:.0%}"
-        reason = f"{lapsed} of {group.size} lapsed within {group.ttl_ms / 1000:g} s, over {share}"
+        reason = f"{lapsed} of {group.size} lapsed within {ttl_ms / 1000:g} s, over {share}"
         evidence: dict[str, Any] = {
             "group": group.name,
             "lapsed": lapsed,
             "group_size": group.size,
-            "ttl_ms": group.ttl_ms,
+            "ttl_ms": ttl_ms,
             "since_ms": since_ms,
             "until_ms": since_ms + round(lasts_ms),
             "monitor": self.pulse.monitor_id,
@@ -118,13 +122,13 @@ class Guards:
         if self._fleet.group(group.name) is not group:
             self._doubts += 1  # this monitor has begun anew
             return
-        self._stand(group, since_ms=since_ms, until_ms=now_ms + lasts_ms)
+        self._stand(group, reach_ms=since_ms - ttl_ms, until_ms=now_ms + lasts_ms)
         self._logger.warning("guard.raised", group=group.name, lapsed=lapsed, size=group.size)
         await self._on_guard(group)
 
-    def _stand(self, group: Group[Watch], *, since_ms: float, until_ms: float) -> None:
+    def _stand(self, group: Group[Watch], *, reach_ms: float, until_ms: float) -> None:
         group.guard()
-        self._since_ms[group.name] = since_ms
+        self._reach_ms[group.name] = reach_ms
         self._until_ms[group.name] = until_ms
 
     async def _load(self) -> None:
@@ -144,8 +148,9 @@ class Guards:
         for group in groups:
             longest_ms = max(group.ttl_ms, self._settings.ttl_ms) * self._settings.guard_ttls
             since_ms = _number(found[group.name].get("since_ms"), redis_ms)
+            reach_ms = since_ms - _number(found[group.name].get("ttl_ms"), group.ttl_ms)
             left_ms = _number(found[group.name].get("until_ms"), redis_ms) - redis_ms
-            self._stand(group, since_ms=since_ms, until_ms=now_ms + min(max(left_ms, 0.0), longest_ms))
+            self._stand(group, reach_ms=reach_ms, until_ms=now_ms + min(max(left_ms, 0.0), longest_ms))
         for group in known:
             if group.name not in found:
                 self._fall(group, "it was released meanwhile")
@@ -153,11 +158,11 @@ class Guards:
             await self._on_guard(group)
 
     def reach_ms(self, group: Group[Watch]) -> float:
-        """From when on, by Redis' clock, a verdict on one of a guarded group is taken back: a TTL before the guard."""
-        standing = group if group.guarded else group.outer
-        if standing is None or standing.name not in self._since_ms:
-            return math.inf
-        return self._since_ms[standing.name] - standing.ttl_ms
+        """From when on, by Redis' clock, a verdict on one of a guarded group is taken back: a TTL before the guard, the
+        largest of those that lapsed together.
+        """
+        standing = group.standing
+        return math.inf if standing is None else self._reach_ms.get(standing.name, math.inf)
 
     # -- releasing -------------------------------------------------------------------------------------------------
 
@@ -216,7 +221,7 @@ class Guards:
     def _fall(self, group: Group[Watch], reason: str) -> None:
         if self._fleet.group(group.name) is not group or not group.guarded:
             return  # somebody else was quicker, or this monitor has begun anew
-        self._since_ms.pop(group.name, None)
+        self._reach_ms.pop(group.name, None)
         self._until_ms.pop(group.name, None)
         self._logger.info("guard.released", group=group.name, reason=reason)
         self._fleet.release(group)

@@ -16,6 +16,7 @@ from hopper.instance.replica import Replica
 from hopper.model.finding import Finding, Level
 from hopper.model.health import Health
 from hopper.model.policy import Wish
+from hopper.model.story import moment
 from hopper.model.webhook import RULE, target_of
 from hopper.store.alerting import AlertStore
 from hopper.store.diagnosis import Diagnosis
@@ -26,6 +27,12 @@ __all__ = ["away", "examine"]
 
 _SHOWN = 5
 _LONG_HOLD_MS = 60_000
+_UNSENT_MS = 30_000
+"""Milliseconds, beside `guard_settle_s`, after which what the log has is told, or found not to be worth it.
+
+A leader that alerts notes how far it has come about once a second, also where there is nothing to tell.
+"""
+
 _QUIET = 5
 """Times `departure_quiet_ms` after which a removal without progress is one that nobody finishes."""
 
@@ -45,6 +52,10 @@ async def examine(settings: Settings) -> list[Finding]:
         return findings + await _NamespaceCheckup(settings, diagnosis).findings()
 
 
+_UNSENT = (
+    "see whether the receiver is up (the leading monitor logs alerts.not_sent), and give every monitor the same "
+    "HOPPER_ALERT_WEBHOOK: one without it leads and tells nobody"
+)
 _PERMIT = "let a user look who may read the namespace, INFO, TIME and CONFIG GET"
 
 
@@ -256,6 +267,12 @@ class _NamespaceCheckup:
             text = "nobody sends alerts: no monitor leads, or the one that does has no alert_webhook"
             return [Finding("alerts", Level.WARNING, text, "set HOPPER_ALERT_WEBHOOK for every monitor")]
         text = f"alerts are sent up to revision {position.revision} of {marks.revision}"
+        logged_ms = await self._diagnosis.logged_after(position.revision)
+        now_ms = time.time() * 1000 + await self._diagnosis.clock_offset_ms()
+        limit_ms = _UNSENT_MS + self._settings.guard_settle_s * 1000
+        if logged_ms is not None and now_ms - logged_ms > limit_ms:
+            text += f"; what follows waits since {moment(logged_ms)} UTC, {(now_ms - logged_ms) / 1000:.0f} s"
+            return [Finding("alerts", Level.WARNING, text, _UNSENT)]
         return [Finding("alerts", Level.OK, f"{text}; {len(position.told)} told and not over")]
 
 

@@ -109,7 +109,7 @@ class Scene:
 
     def is_led_by_another(self) -> None:
         known = self.alarms
-        self.alarms = Alarms(settle_s=SETTLE_S, told=known.told, deaths=known.deaths, released=known.released)
+        self.alarms = Alarms(settle_s=SETTLE_S, told=known.told, deaths=known.deaths, releases=known.releases)
 
     @property
     def news(self) -> list[str]:

@@ -61,11 +61,10 @@ def test_what_is_found_has_names_by_which_its_receiver_knows_it_again(scene):
 
 
 def test_the_end_of_a_guard_and_of_a_hold_that_was_missed_is_told(scene):
-    scene.happens(EventType.HEALTH_CHANGED, "o1", health=Health.SUSPECT)
     knows_nothing(scene, **{"guard_project:p1": 6, "hold": 7})
     scene.compares()
     assert [alert.text for alert in scene.told] == [
-        "the guard over the group 'project:p1' is released; 1 of it are still suspect or down",
+        "the guard over the group 'project:p1' is released",
         "instances are judged again",
     ]
     assert [alert.delivery(epoch="e") for alert in scene.told] == [
@@ -194,22 +193,6 @@ def test_what_is_so_when_alerts_begin_is_not_told_then_nor_later(scene):
     assert scene.news == ["down firing p2", "down firing o1"]
 
 
-def test_those_whom_a_guard_left_down_are_told_of_by_no_later_leader(scene):
-    guard(scene, EventType.GUARD_RAISED, "project:p1")
-    scene.passes(5)
-    scene.goes_down("o1", "o2", deadline_ms=1)
-    scene.passes(5)
-    guard(scene, EventType.GUARD_RELEASED, "project:p1")
-    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
-    scene.changes_leader()
-    scene.passes(10)
-    assert scene.news == []
-    scene.comes_back("o1", down_at_ms=None)
-    scene.goes_down("o1")
-    scene.passes()
-    assert scene.news == ["down firing o1"]
-
-
 @pytest.mark.parametrize("before", [0, 1], ids=["all of it is read again", "all but the first"])
 def test_what_was_told_before_is_not_told_again_by_who_reads_of_it_again(scene, before):
     first = scene.replica.revision + 1 + before
@@ -224,37 +207,6 @@ def test_what_was_told_before_is_not_told_again_by_who_reads_of_it_again(scene, 
     assert scene.news[-3:] == ["hold firing", "guard firing project:p2", "failed firing o1"]
     scene.changes_leader()
     scene.reads_again(first)
-    assert scene.news == []
-
-
-def test_whom_a_guard_left_down_is_not_told_of_by_who_reads_of_the_verdict_but_not_of_the_guard(scene):
-    guard(scene, EventType.GUARD_RAISED, "project:p1")
-    guard(scene, EventType.GUARD_RELEASED, "project:p1")
-    scene.goes_down("o1", deadline_ms=-1)
-    scene.passes()
-    scene.told.clear()
-    scene.alarms = Alarms(settle_s=SETTLE_S, deaths=scene.alarms.deaths)
-    scene.reads_again(scene.replica.revision)
-    scene.passes()
-    assert scene.news == []
-
-
-def test_who_reads_of_an_earlier_death_does_not_forget_that_the_present_one_is_not_to_be_told(scene):
-    scene.happens(EventType.UPDATED, "o1", maintenance=Maintenance())
-    scene.goes_down("o1")
-    first = scene.happens(EventType.UPDATED, "o1", maintenance=None).revision
-    scene.passes(5)
-    scene.comes_back("o1", down_at_ms=None)
-    guard(scene, EventType.GUARD_RAISED, "project:p1")
-    guard(scene, EventType.GUARD_RELEASED, "project:p1")
-    scene.goes_down("o1", deadline_ms=4999)
-    scene.passes()
-    assert scene.news[-1] == "guard resolved project:p1"
-    scene.alarms = Alarms(settle_s=SETTLE_S, deaths=scene.alarms.deaths)
-    for revision in (first, scene.replica.revision):
-        scene.reads_again(revision, revision)
-    scene.compares()
-    scene.passes()
     assert scene.news == []
 
 

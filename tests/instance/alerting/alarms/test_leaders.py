@@ -93,18 +93,7 @@ def test_who_reads_that_one_failed_by_itself_does_not_hold_to_the_death_that_was
     assert scene.news == ["failed firing o1"]
 
 
-def test_the_guard_that_was_released_under_one_leader_hides_whom_it_left_down_under_the_next(scene):
-    guard(scene, EventType.GUARD_RAISED, "project:p1")
-    scene.happens(EventType.HEALTH_CHANGED, "o1", health=Health.SUSPECT, reason="guard")
-    scene.passes(5)
-    guard(scene, EventType.GUARD_RELEASED, "project:p1")
-    scene.changes_leader()
-    scene.goes_down("o1", deadline_ms=4999)
-    scene.passes()
-    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
-
-
-def test_it_hides_nobody_once_the_clock_was_set_back_behind_it(scene):
+def test_a_released_guard_hides_nobody_once_the_clock_was_set_back_behind_it(scene):
     scene.passes(7200)
     guard(scene, EventType.GUARD_RELEASED, "project:p1")
     scene.changes_leader()
