@@ -20,6 +20,7 @@
 --          state         string   the state it starts in
 --          parent_id     string   the parent named, '' to keep the one it has
 --          seen_parent   string   the parent the caller saw it have, '' for none
+--          seen_revision integer  the revision of the record that is carried on as it stands, '' for what is said anew
 --          takeover      string   always, if-dead or never
 --          live          integer  1 where the parent named must be alive
 --          actor         string   who asks
@@ -37,11 +38,12 @@
 --          LEAVING       the instance or the parent named is being removed
 --          EXISTS        the id is taken and takeover forbids, or it is of another scope
 --          CONFLICT      its parent is not the one the caller saw
+--          PRECONDITION_FAILED  the record that is to be carried on is at another revision, or gone
 -- USES     clock integer refuse record encode log draft size commit answer liveness kinship fields
 local record_key, heartbeat, instances, names, global, parent_key, siblings, old_siblings, orphans, down, request,
   revision, epoch, events = unpack(KEYS)
-local id, scope, state, parent_id, seen_parent, takeover, live, actor, log_length = unpack(ARGV, 1, 9)
-local FIRST_FIELD = 10
+local id, scope, state, parent_id, seen_parent, seen_revision, takeover, live, actor, log_length = unpack(ARGV, 1, 10)
+local FIRST_FIELD = 11
 
 local answered = earlier_answer(request)
 if answered then
@@ -64,6 +66,10 @@ changes.name = changes.name ~= '' and changes.name or id
 
 local before = read_record(record_key) or {}
 local exists = before.id ~= nil
+if seen_revision ~= '' and before.revision ~= seen_revision then
+  return refuse('PRECONDITION_FAILED', "instance '%s' is at revision %s, not %s",
+    id, before.revision or 'none', seen_revision)
+end
 if exists then
   if before.scope ~= scope then
     return refuse('EXISTS', "instance '%s' exists as a %s and cannot become a %s", id, before.scope, scope)
@@ -104,7 +110,7 @@ if not exists then
   changes.restarts, changes.flapping, changes.maintenance = '0', 'false', ''
 end
 local drafted = draft(log, before, changes, { type = outcome, actor = actor })
-local oversized = too_large(drafted)
+local oversized = too_large(drafted, seen_revision ~= '')
 if oversized then
   return oversized
 end

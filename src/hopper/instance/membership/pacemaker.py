@@ -36,10 +36,10 @@ class Loss(Enum):
 class Pacemaker(threading.Thread):
     """Heartbeats for one incarnation of an instance until `stop`, or until the registration is lost.
 
-    Beats every third of the TTL, spread by 10 %, and soon again after a failure, whatever Redis answered. At least
-    every second it looks whether the record still carries the incarnation, and is not `failed` while `minds_failure`
-    says that it should not be; if not, it stops beating and calls `on_loss`, in this thread. A `silent` one leaves the
-    heartbeats to someone else and only looks.
+    Beats every third of the TTL that the record has now, spread by 10 %, and soon again after a failure, whatever Redis
+    answered. At least every second it looks whether the record still carries the incarnation, and is not `failed` while
+    `minds_failure` says that it should not be; if not, it stops beating and calls `on_loss`, in this thread. A `silent`
+    one leaves the heartbeats to someone else and only looks.
     """
 
     def __init__(
@@ -80,24 +80,26 @@ class Pacemaker(threading.Thread):
 
     def run(self) -> None:
         """Beat until stopped."""
-        interval_s = self._ttl_ms / 3000
-        check_s = min(_CHECK_S, interval_s)
         next_beat = time.monotonic()
-        failing = False
+        ttl_ms, failing = self._ttl_ms, False
         try:
             while not self._stopping.is_set():
+                interval_s = self._ttl_ms / 3000
                 try:
                     loss = self._check()
                     if loss is not None:
                         if not self._stopping.is_set():
                             self._on_loss(loss)
                         return
+                    if self._ttl_ms != ttl_ms:  # what is beaten for the old one may lapse before its time came
+                        ttl_ms, next_beat = self._ttl_ms, time.monotonic()
+                        interval_s = ttl_ms / 3000
                     if time.monotonic() >= next_beat:
                         if not self._silent:
                             self._writer.beat(self._id, ttl_ms=self._ttl_ms, value=self._value())
                             self.beats += 1
                         next_beat = time.monotonic() + interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)
-                    pause_s = min(check_s, max(0.0, next_beat - time.monotonic()))
+                    pause_s = min(_CHECK_S, interval_s, max(0.0, next_beat - time.monotonic()))
                     failing = False
                 except HopperError as error:
                     if not failing:
@@ -116,6 +118,7 @@ class Pacemaker(threading.Thread):
             return Loss.SUPERSEDED
         if holder.incarnation < self._incarnation or self._has_a_namesake(holder):
             return Loss.REVERTED
+        self._ttl_ms = holder.ttl_ms or self._ttl_ms
         # Asked on both sides of the look, since the session's own change of state may lie on either.
         return Loss.FAILED if holder.failed and minded and self._minds_failure() else None
 
