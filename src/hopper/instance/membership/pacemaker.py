@@ -3,19 +3,18 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 import structlog
 
 from hopper.errors import HopperError, StoreFault
+from hopper.instance.membership.reporting import Metrics, Reporting
 from hopper.model.heartbeat import encode_metrics
 from hopper.store.beating import HeartbeatWriter, Holder
 
 __all__ = ["Loss", "Pacemaker"]
-
-Metrics = Callable[[], Mapping[str, Any]]
 
 _CHECK_S = 1.0
 _RETRY_S = 0.2
@@ -58,6 +57,7 @@ class Pacemaker(threading.Thread):
         super().__init__(name=f"pacemaker {id}", daemon=True)
         self.beats = 0
         """Heartbeats that Redis has taken."""
+        self._logger = structlog.get_logger().bind(id=id)
         self._writer = writer
         self._id = id
         self._incarnation = incarnation
@@ -66,11 +66,11 @@ class Pacemaker(threading.Thread):
         """When this incarnation started, as far as its record has been looked at."""
         self._ttl_ms = ttl_ms
         self._metrics = metrics
+        self._reported = Reporting(self._logger)
         self._on_loss = on_loss
         self._minds_failure = minds_failure
         self._silent = silent
         self._stopping = threading.Event()
-        self._logger = structlog.get_logger().bind(id=id)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Stop beating; waits for the beat under way, at most `timeout_s`."""
@@ -139,11 +139,5 @@ class Pacemaker(threading.Thread):
 
     def _value(self) -> bytes:
         """The metrics with the incarnation; a callback that fails costs the metrics, never the heartbeat."""
-        own = {"incarnation": self._incarnation}
-        if self._metrics is None:
-            return encode_metrics(own)
-        try:
-            return encode_metrics({**self._metrics(), **own})
-        except Exception:
-            self._logger.exception("pacemaker.metrics_failed")
-            return encode_metrics(own)
+        own: dict[str, Any] = {"incarnation": self._incarnation}
+        return encode_metrics(own) if self._metrics is None else self._reported.encoded(self._metrics, own)
