@@ -90,6 +90,7 @@ class InstanceSession:
         self._heartbeats = heartbeats
         self._returns = returns
         self._state = self.spec.state
+        self._registered_at_ms: int | None = None
         self._gave_up = False
         """Whether `failed` is this session's own word."""
         self._pacemaker: Pacemaker | None = None
@@ -239,6 +240,7 @@ class InstanceSession:
     def _begin(self, done: Registration) -> None:
         """Heartbeat for what has been registered."""
         self.incarnation = done.incarnation
+        self._registered_at_ms = done.at_ms
         self.registrations += 1
         self._gave_up = self._state is State.FAILED
         loop = asyncio.get_running_loop()
@@ -264,6 +266,8 @@ class InstanceSession:
         """How to take the id over from who has it: from its own incarnation, and an older one, where that is dead."""
         if known is None or known.incarnation > self.incarnation:
             return self._takeover
+        if known.incarnation == self.incarnation and known.started_at_ms == self._registered_at_ms:
+            return Takeover.ALWAYS  # it is the very registration of this session
         if known.incarnation < self.incarnation and (not self._heartbeats or known.check is not None):
             return Takeover.ALWAYS  # the heartbeat may be of this very program: it does not tell of another
         return Takeover.IF_DEAD if self._takeover is Takeover.NEVER else self._takeover

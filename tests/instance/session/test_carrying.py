@@ -1,5 +1,6 @@
 """What a session carries on when it registers again: its record as it is now, not as it was at first."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -165,3 +166,11 @@ async def test_it_heartbeats_by_a_ttl_that_was_patched(store, settings):
             return 0 < (await store.read_heartbeat("p"))[1] <= 1000
 
         await wait_until(soon)
+
+
+@pytest.mark.parametrize("takeover", ["if-dead", "never"])
+async def test_what_is_its_own_it_takes_at_once_though_its_last_heartbeat_stands(takeover, store, settings):
+    spec = {"scope": "project", "id": "p", "ttl_ms": 60_000, "takeover": takeover}
+    async with InstanceSession(settings=settings, **spec) as session:
+        await asyncio.wait_for(session.restart(), 5)
+        assert session.registrations == 2
