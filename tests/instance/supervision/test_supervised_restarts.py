@@ -67,8 +67,10 @@ async def test_one_that_hangs_is_killed_and_restarted_and_at_last_stays_failed(r
 
 
 async def test_one_that_was_stopped_from_outside_goes_on_to_hear_that_it_is_to_end(run, store, monitor, tmp_path):
-    running = run(f"trap 'touch $0/heard; exit' TERM; {FOREVER}", heartbeats=False, stop_timeout_s=10.0)
+    script = f"trap 'touch $0/heard; exit' TERM; touch $0/ready; {FOREVER}"
+    running = run(script, heartbeats=False, stop_timeout_s=10.0)
     first = await wait_until(until(store, State.RUNNING))
+    await wait_until((tmp_path / "ready").exists)
     os.killpg(running.pid, signal.SIGSTOP)
     await wait_until(until(store, State.RUNNING, above=first.incarnation))
     assert (tmp_path / "heard").exists()
