@@ -20,8 +20,7 @@
 --          state         string   the state it starts in
 --          parent_id     string   the parent named, '' to keep the one it has
 --          seen_parent   string   the parent the caller saw it have, '' for none
---          seen_revision integer  the revision of the record that is carried on as it stands, '' for what is said anew
---          takeover      string   always, if-dead or never
+--          takeover      string   always, if-dead, never, or the revision of the record that goes on as it stands
 --          live          integer  1 where the parent named must be alive
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
@@ -42,8 +41,8 @@
 -- USES     clock integer refuse record encode log draft size commit answer liveness kinship fields
 local record_key, heartbeat, instances, names, global, parent_key, siblings, old_siblings, orphans, down, request,
   revision, epoch, events = unpack(KEYS)
-local id, scope, state, parent_id, seen_parent, seen_revision, takeover, live, actor, log_length = unpack(ARGV, 1, 10)
-local FIRST_FIELD = 11
+local id, scope, state, parent_id, seen_parent, takeover, live, actor, log_length = unpack(ARGV, 1, 9)
+local FIRST_FIELD = 10
 
 local answered = earlier_answer(request)
 if answered then
@@ -66,9 +65,10 @@ changes.name = changes.name ~= '' and changes.name or id
 
 local before = read_record(record_key) or {}
 local exists = before.id ~= nil
-if seen_revision ~= '' and before.revision ~= seen_revision then
+local carried = tonumber(takeover) ~= nil
+if carried and before.revision ~= takeover then
   return refuse('PRECONDITION_FAILED', "instance '%s' is at revision %s, not %s",
-    id, before.revision or 'none', seen_revision)
+    id, before.revision or 'none', takeover)
 end
 if exists then
   if before.scope ~= scope then
@@ -110,7 +110,7 @@ if not exists then
   changes.restarts, changes.flapping, changes.maintenance = '0', 'false', ''
 end
 local drafted = draft(log, before, changes, { type = outcome, actor = actor })
-local oversized = too_large(drafted, seen_revision ~= '')
+local oversized = too_large(drafted, carried)
 if oversized then
   return oversized
 end

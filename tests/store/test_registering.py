@@ -207,7 +207,6 @@ async def register_by_hand(store, **changed):
         },
         arguments={
             "id": "p", "scope": "project", "state": "running", "parent_id": "", "seen_parent": "",
-            "seen_revision": "",
             "takeover": "always", "live": 0, "actor": "", "log_length": 1000,
             "fields": ["name", "p", "ttl_ms", "5000"], **changed,
         },

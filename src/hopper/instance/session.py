@@ -228,11 +228,12 @@ class InstanceSession:
             self._begin(done)
             self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
 
+        takeover = self._takeover_from(known)
         await self._entry.register(
             replace(self.spec, parent_id=parent_id, state=self._state),
-            takeover=self._takeover_from(known),
+            takeover=takeover,
             known=known,
-            carries=None if stands is None else stands.revision,
+            carries=stands.revision if stands is not None and takeover is Takeover.ALWAYS else None,
             actor=f"session:{self.id}",
             heard=heard,
         )
