@@ -20,7 +20,7 @@
 --          state         string   the state it starts in
 --          parent_id     string   the parent named, '' to keep the one it has
 --          seen_parent   string   the parent the caller saw it have, '' for none
---          takeover      string   always, if-dead or never
+--          takeover      string   always, if-dead, never, or the revision of the record that goes on as it stands
 --          live          integer  1 where the parent named must be alive
 --          actor         string   who asks
 --          log_length    integer  events the log keeps
@@ -37,6 +37,7 @@
 --          LEAVING       the instance or the parent named is being removed
 --          EXISTS        the id is taken and takeover forbids, or it is of another scope
 --          CONFLICT      its parent is not the one the caller saw
+--          PRECONDITION_FAILED  the record that is to be carried on is at another revision, or gone
 -- USES     clock integer refuse record encode log draft size commit answer liveness kinship fields
 local record_key, heartbeat, instances, names, global, parent_key, siblings, old_siblings, orphans, down, request,
   revision, epoch, events = unpack(KEYS)
@@ -64,6 +65,11 @@ changes.name = changes.name ~= '' and changes.name or id
 
 local before = read_record(record_key) or {}
 local exists = before.id ~= nil
+local carried = tonumber(takeover) ~= nil
+if carried and before.revision ~= takeover then
+  return refuse('PRECONDITION_FAILED', "instance '%s' is at revision %s, not %s",
+    id, before.revision or 'none', takeover)
+end
 if exists then
   if before.scope ~= scope then
     return refuse('EXISTS', "instance '%s' exists as a %s and cannot become a %s", id, before.scope, scope)
@@ -104,7 +110,7 @@ if not exists then
   changes.restarts, changes.flapping, changes.maintenance = '0', 'false', ''
 end
 local drafted = draft(log, before, changes, { type = outcome, actor = actor })
-local oversized = too_large(drafted)
+local oversized = too_large(drafted, carried)
 if oversized then
   return oversized
 end

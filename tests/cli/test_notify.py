@@ -1,5 +1,6 @@
 """What a service manager is told of `hopper run`."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -65,6 +66,50 @@ async def test_systemd_hears_of_a_command_that_waits_to_be_restarted(
         "run", "--id", "x", "--restart", "on-failure", "--initial-delay", "60", "--", "false", settings=settings
     )
     await wait_until(lambda: "STATUS=waiting to be restarted" in lines())
+
+
+async def test_systemd_hears_often_enough_that_it_lives_and_the_command_is_not_asked_for_that(
+    spawn: Spawn, settings: Settings, manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, lines = manager
+    monkeypatch.setenv("NOTIFY_SOCKET", name)
+    monkeypatch.setenv("WATCHDOG_USEC", "100000")
+    running = await spawn("run", "--id", "x", "--", "sh", "-c", f"env; echo end; {FOREVER}", settings=settings)
+    while (line := await running.line()) != "end":
+        assert not line.startswith("WATCHDOG_")
+    await wait_until(lambda: lines().count("WATCHDOG=1") >= 5)
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"WATCHDOG_USEC": "20000"}, True),
+        ({"WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())}, True),
+        ({"WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"}, False),
+        ({"WATCHDOG_USEC": "0"}, False),
+        ({"WATCHDOG_USEC": "soon"}, False),
+        ({}, False),
+    ],
+    ids=["nobody named", "we are named", "another is named", "no time", "no number", "none"],
+)
+async def test_a_watchdog_is_told_only_where_it_waits_for_us(
+    environment: dict[str, str], told: bool, manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, lines = manager
+    for variable, value in ({"NOTIFY_SOCKET": name} | environment).items():
+        monkeypatch.setenv(variable, value)
+    service = ServiceManager()
+    assert not {"WATCHDOG_USEC", "WATCHDOG_PID"} & set(os.environ)
+    tasks = asyncio.all_tasks()
+    async with service.watched():
+        assert (asyncio.all_tasks() != tasks) is told
+        if told:
+            await wait_until(lambda: lines().count("WATCHDOG=1") >= 3)
+    count = lines().count("WATCHDOG=1")
+    assert bool(count) is told
+    service.tell("STATUS=over")
+    await wait_until(lambda: "STATUS=over" in lines())
+    assert lines().count("WATCHDOG=1") == count
 
 
 def test_nobody_is_told_where_no_socket_is_named_and_one_that_is_gone_does_no_harm(

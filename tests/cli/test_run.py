@@ -12,7 +12,7 @@ import pytest
 
 from cli.commands import Hopper, Spawn, processes_of
 from hopper.config import Settings
-from hopper.model.policy import RestartPolicy
+from hopper.model.policy import Check, RestartPolicy, Threshold
 from hopper.model.record import Record
 from hopper.model.state import State
 from hopper.store.instances import InstanceStore
@@ -86,6 +86,52 @@ async def test_the_options_are_in_the_record(spawn: Spawn, settings: Settings, s
     assert record.wish.tags == ("top",)
 
 
+async def test_what_register_takes_of_its_health_and_its_place_it_takes_too(
+    spawn: Spawn, settings: Settings, store: InstanceStore
+) -> None:
+    options = ["--address", "127.0.0.1:1", "--version", "1.2", "--grace", "0.5", "--threshold", "queue_depth=5,9"]
+    check = ["--check-http", "/healthz", "--check-interval", "1", "--check-timeout", "0.5"]
+    await spawn(*("run", "--id", "x", "--ttl", "2", *options, *check, "--", "sh", "-c", FOREVER), settings=settings)
+    record = await until_state(store, "x", State.RUNNING)
+    assert (record.address, record.version, record.grace_ms) == ("127.0.0.1:1", "1.2", 500)
+    assert record.thresholds == {"queue_depth": Threshold(degraded=5, unhealthy=9)}
+    assert record.check == Check(kind="http", path="/healthz", interval_s=1, timeout_s=0.5)
+    await wait_until(lambda: lapsed(store), message="it is left to the check whether it lives")
+
+
+async def test_one_with_a_check_heartbeats_all_the_same_where_it_is_told_to(
+    spawn: Spawn, settings: Settings, store: InstanceStore
+) -> None:
+    check = ["--address", "127.0.0.1:1", "--check-tcp", "--check-interval", "1", "--check-timeout", "0.5"]
+    await spawn(
+        *("run", "--id", "x", "--ttl", "2", *check, "--heartbeat", "Process", "--", "sh", "-c", FOREVER),
+        settings=settings,
+    )
+
+    async def beats() -> bool:
+        return (await store.read_heartbeat("x"))[0] == b'{"incarnation":1}'
+
+    await wait_until(beats)
+
+
+@pytest.mark.parametrize(("alive", "takeover"), [(True, "if-dead"), (True, "never"), (False, "never")])
+def test_an_id_that_is_taken_is_left_alone_where_it_is_told_to(
+    hopper: Hopper, tmp_path: Path, alive: bool, takeover: str
+) -> None:
+    hopper.ok("register", "--scope", "orchestration", "--id", "x", "--state", "running" if alive else "stopped")
+    mark = tmp_path / "it-ran"
+    said = hopper.refused("run", "--id", "x", "--takeover", takeover, "--", "touch", str(mark), code=4)
+    assert f"takeover is {takeover}" in said
+    assert not mark.exists()
+    if not alive:
+        hopper.ok("run", "--id", "x", "--takeover", "if-dead", "--", "touch", str(mark))
+        assert mark.exists()
+
+
+async def lapsed(store: InstanceStore) -> bool:
+    return (await store.read_heartbeat("x"))[1] < 0
+
+
 async def test_the_command_sees_who_it_is(spawn: Spawn, settings: Settings, store: InstanceStore) -> None:
     running = await spawn("run", "--id", "x", "--ttl", "2.5", "--", "sh", "-c", "env; cat", settings=settings)
     out, _ = await running.said()
@@ -122,7 +168,11 @@ async def test_sigint_is_forwarded_as_sigint(spawn: Spawn, settings: Settings) -
     script = f"trap 'exit 5' INT; echo ready; {FOREVER}"
     running = await spawn("run", "--id", "x", "--", "sh", "-c", script, settings=settings)
     await running.line_with("ready")
-    assert await running.end(signal.SIGINT) == 5
+    running.process.send_signal(signal.SIGINT)
+    _, err = await running.said()
+    assert running.process.returncode == 5
+    assert "run.signalled" in err
+    assert "signal=SIGINT" in err
 
 
 async def test_what_ignores_sigterm_is_killed_with_its_group(spawn: Spawn, settings: Settings, tmp_path: Path) -> None:
@@ -221,11 +271,7 @@ async def test_a_command_that_heartbeats_itself_decides_whether_it_lives(
         *("run", "--id", "x", "--ttl", "1", "--heartbeat", "child", "--", "sh", "-c", FOREVER), settings=settings
     )
     await until_state(store, "x", State.RUNNING)
-
-    async def lapsed() -> bool:
-        return (await store.read_heartbeat("x"))[1] < 0
-
-    await wait_until(lapsed, timeout_s=3)
+    await wait_until(lambda: lapsed(store), timeout_s=3)
 
 
 async def test_without_redis_it_starts_the_embedded_valkey_and_ends_it(spawn: Spawn, tmp_path: Path) -> None:

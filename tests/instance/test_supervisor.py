@@ -87,17 +87,24 @@ async def test_a_stop_before_the_start_runs_nothing(start: Start, store: Instanc
     assert await in_state(store, State.STOPPED)()
 
 
-async def test_a_stop_that_takes_long_shows_as_stopping(start: Start, store: InstanceStore) -> None:
-    supervisor, run = start(["sh", "-c", "trap '' TERM; echo; while :; do sleep 0.02; done"], stop_timeout_s=1.0)
+def deaf(ready: Path) -> list[str]:
+    """A command that does not hear SIGTERM, once a file is there."""
+    return ["sh", "-c", 'trap "" TERM; touch "$0"; while :; do sleep 0.02; done', str(ready)]
+
+
+async def test_a_stop_that_takes_long_shows_as_stopping(start: Start, store: InstanceStore, tmp_path: Path) -> None:
+    supervisor, run = start(deaf(tmp_path / "ready"), stop_timeout_s=1.0)
     await wait_until(in_state(store, State.RUNNING))
+    await wait_until((tmp_path / "ready").exists)
     supervisor.stop()
     await wait_until(in_state(store, State.STOPPING))
     assert await run == 137
 
 
-async def test_cancelling_it_kills_the_command(start: Start, store: InstanceStore) -> None:
-    _, run = start(["sh", "-c", "trap '' TERM; while :; do sleep 0.02; done"], stop_timeout_s=0.1)
+async def test_cancelling_it_kills_the_command(start: Start, store: InstanceStore, tmp_path: Path) -> None:
+    _, run = start(deaf(tmp_path / "ready"), stop_timeout_s=0.1)
     await wait_until(in_state(store, State.RUNNING))
+    await wait_until((tmp_path / "ready").exists)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

@@ -111,6 +111,10 @@ REFUSALS: dict[str, tuple[Any, type[HopperError], str]] = {
         "project 'old' cannot be registered again: it is being removed"),
     "register under one that leaves": (lambda s: s.register(spec("orchestration", "o9", parent_id="old")), Leaving,
         "project 'old' cannot become the parent of 'o9': it is being removed"),
+    "register as it stands at another revision": (lambda s: s.register(spec("project", "q"), carries=1),
+        PreconditionFailed, "instance 'q' is at revision 5, not 1"),
+    "register as it stands what is gone": (lambda s: s.register(spec("project", "p9"), carries=1),
+        PreconditionFailed, "instance 'p9' is at revision none, not 1"),
     "register under one that is not alive": (
         lambda s: s.register(spec("orchestration", "o9", parent_id="idle"), require_live_parent=True), ScopeRule,
         r"orchestration 'o9' cannot have parent 'idle': it is stopped and unknown \(require_live_parent\)"),

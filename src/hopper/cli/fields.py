@@ -9,8 +9,11 @@ import typer
 from hopper.cli.numbers import seconds
 from hopper.errors import Invalid, Malformed
 from hopper.model.scope import Scope
+from hopper.model.takeover import Takeover
 
 __all__ = [
+    "AddressOption",
+    "GraceOption",
     "IdOption",
     "MetaOption",
     "NameOption",
@@ -18,7 +21,9 @@ __all__ = [
     "RequireLiveParentOption",
     "ScopeOption",
     "TagOption",
+    "TakeoverOption",
     "TtlOption",
+    "VersionOption",
     "WishOption",
     "object_of",
     "pairs",
@@ -35,6 +40,19 @@ MetaOption = Annotated[list[str] | None, typer.Option("--meta", metavar="KEY=VAL
 TtlOption = Annotated[
     float | None,
     typer.Option("--ttl", metavar="SECONDS", parser=seconds("ttl"), help="how long a heartbeat lasts [15]"),
+]
+GraceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--grace", metavar="SECONDS", parser=seconds("grace"), help="how long it is only suspect after a lapse [0]"
+    ),
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="URL|HOST:PORT", help="where it can be reached")
+]
+VersionOption = Annotated[str | None, typer.Option("--version", metavar="VERSION", help="what it runs")]
+TakeoverOption = Annotated[
+    Takeover, typer.Option("--takeover", case_sensitive=False, help="when to supersede the one that has the id")
 ]
 RequireLiveParentOption = Annotated[
     bool | None,

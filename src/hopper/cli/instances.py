@@ -19,6 +19,8 @@ from hopper.cli.checks import (
 )
 from hopper.cli.connection import ACTOR, Connection
 from hopper.cli.fields import (
+    AddressOption,
+    GraceOption,
     IdOption,
     MetaOption,
     NameOption,
@@ -26,13 +28,15 @@ from hopper.cli.fields import (
     RequireLiveParentOption,
     ScopeOption,
     TagOption,
+    TakeoverOption,
     TtlOption,
+    VersionOption,
     WishOption,
     object_of,
     read_json,
     spec_document,
 )
-from hopper.cli.numbers import seconds, whole
+from hopper.cli.numbers import whole
 from hopper.cli.output import Output, OutputOption, print_record
 from hopper.errors import Invalid, NotFound
 from hopper.model.state import State, Verb
@@ -66,20 +70,15 @@ async def register(
     state: Annotated[State | None, typer.Option(case_sensitive=False, help="the state it starts in [running]")] = None,
     tag: TagOption = None,
     meta: MetaOption = None,
-    address: Annotated[str | None, typer.Option(metavar="URL|HOST:PORT", help="where it can be reached")] = None,
-    version: Annotated[str | None, typer.Option(metavar="VERSION", help="what it runs")] = None,
+    address: AddressOption = None,
+    version: VersionOption = None,
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="what it is for")] = None,
     ttl: TtlOption = None,
-    grace: Annotated[
-        float | None,
-        typer.Option(metavar="SECONDS", parser=seconds("grace"), help="how long it is only suspect after a lapse [0]"),
-    ] = None,
+    grace: GraceOption = None,
     ephemeral: Annotated[
         bool | None, typer.Option("--ephemeral/--no-ephemeral", help="gone when it leaves [orchestrations are]")
     ] = None,
-    takeover: Annotated[
-        Takeover, typer.Option(case_sensitive=False, help="when to supersede the one that has the id")
-    ] = Takeover.ALWAYS,
+    takeover: TakeoverOption = Takeover.ALWAYS,
     wish: WishOption = None,
     max_children: Annotated[
         int | None,

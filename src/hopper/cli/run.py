@@ -10,14 +10,27 @@ from typing import Annotated, Any
 
 import typer
 
+from hopper.cli.checks import (
+    CheckHttpOption,
+    CheckIntervalOption,
+    CheckTcpOption,
+    CheckTimeoutOption,
+    ThresholdOption,
+    check_document,
+    thresholds_document,
+)
 from hopper.cli.connection import Connection
 from hopper.cli.fields import (
+    AddressOption,
+    GraceOption,
     IdOption,
     MetaOption,
     NameOption,
     ParentOption,
     TagOption,
+    TakeoverOption,
     TtlOption,
+    VersionOption,
     WishOption,
     spec_document,
 )
@@ -25,6 +38,7 @@ from hopper.cli.numbers import seconds, whole
 from hopper.cli.signals import ENDING, on_signals
 from hopper.errors import Invalid
 from hopper.model.scope import Scope
+from hopper.model.takeover import Takeover
 
 __all__ = ["run"]
 
@@ -59,8 +73,12 @@ async def run(
     parent: ParentOption = None,
     wish: WishOption = None,
     ttl: TtlOption = None,
+    grace: GraceOption = None,
     tag: TagOption = None,
     meta: MetaOption = None,
+    address: AddressOption = None,
+    version: VersionOption = None,
+    takeover: TakeoverOption = Takeover.ALWAYS,
     stop_timeout: Annotated[
         float | None,
         typer.Option(
@@ -91,8 +109,18 @@ async def run(
         typer.Option(metavar="SECONDS", parser=seconds("max_delay"), help="before any restart at most [60]"),
     ] = None,
     heartbeat: Annotated[
-        Heartbeat, typer.Option(help="heartbeat while CMD lives, or leave that to CMD ($HOPPER_HEARTBEAT_KEY)")
-    ] = Heartbeat.PROCESS,
+        Heartbeat | None,
+        typer.Option(
+            case_sensitive=False,
+            help="'process': heartbeat while CMD lives, and see no CMD that hangs; 'child': leave that to CMD "
+            "($HOPPER_HEARTBEAT_KEY) [process; with a check neither: the check says whether it lives]",
+        ),
+    ] = None,
+    check_http: CheckHttpOption = None,
+    check_tcp: CheckTcpOption = False,
+    check_interval: CheckIntervalOption = None,
+    check_timeout: CheckTimeoutOption = None,
+    threshold: ThresholdOption = None,
 ) -> int:
     """Run a command as an instance.
 
@@ -112,18 +140,24 @@ async def run(
         parent_id=parent,
         wish=wish,
         ttl_s=ttl,
+        grace_s=grace,
         tags=tag,
         metadata=meta,
+        address=address,
+        version=version,
         restart=_policy(restart, max_restarts, window, initial_delay, max_delay),
+        check=check_document(check_http, check_tcp, interval_s=check_interval, timeout_s=check_timeout),
+        thresholds=thresholds_document(threshold),
     )
     spec = parse_spec(document)
     manager = ServiceManager()
-    async with connection.started() as settings, contextlib.AsyncExitStack() as stack:
+    async with manager.watched(), connection.started() as settings, contextlib.AsyncExitStack() as stack:
         supervisor = Supervisor(
             spec,
             command,
             settings=settings,
-            heartbeats=heartbeat is Heartbeat.PROCESS,
+            heartbeats=spec.check is None if heartbeat is None else heartbeat is Heartbeat.PROCESS,
+            takeover=takeover,
             stop_timeout_s=_STOP_TIMEOUT_S if stop_timeout is None else stop_timeout,
             notify=manager.tell,
             reaper=await stack.enter_async_context(Reaper()) if os.getpid() == _INIT else None,

@@ -58,11 +58,14 @@ class Lifecycle:
         *,
         takeover: Takeover = Takeover.ALWAYS,
         known: Record | None = None,
+        carries: int | None = None,
         require_live_parent: bool | None = None,
         token: str | None = None,
         actor: str = "",
     ) -> Registration:
         """Register an instance, or supersede the one that has its id. Idempotent for one `token` within 60 s.
+
+        With `carries` the spec says what the record says at that revision: `PreconditionFailed` at any other.
 
         With `takeover=if-dead` a dead Global, or a dead holder of the name, is removed first; its children look for
         the successor.
@@ -73,6 +76,7 @@ class Lifecycle:
                     spec,
                     takeover=takeover,
                     known=known or (self._known(spec.id) if spec.id else None),
+                    carries=carries,
                     require_live_parent=require_live_parent,
                     token=token,
                     actor=actor,

@@ -19,6 +19,7 @@ from hopper.errors import (
     HopperError,
     Leaving,
     NotFound,
+    PreconditionFailed,
     Refused,
     ScopeRule,
     StoreFault,
@@ -28,8 +29,9 @@ from hopper.errors import (
 from hopper.instance.membership.entry import Entry
 from hopper.instance.membership.pacemaker import Loss, Pacemaker
 from hopper.instance.membership.remains import Remains
+from hopper.instance.membership.tending import Tending
+from hopper.instance.membership.terms import carried, looking_for_the_global, without_parent
 from hopper.instance.parents import find_parent
-from hopper.model.policy import Wish
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.model.spec import InstanceSpec, parse_spec
@@ -44,6 +46,9 @@ T = TypeVar("T")
 
 _ADOPTION_PAUSE_S = 0.5
 _LONGEST_ADOPTION_PAUSE_S = 2.0
+_LONGEST_REFUSED_PAUSE_S = 4.0
+_CHANGED_PAUSE_S = 0.02
+"""Before a registration is asked for again, whose record has changed since it was read."""
 
 
 class InstanceSession:
@@ -75,7 +80,7 @@ class InstanceSession:
     ) -> None:
         self.settings = settings or Settings()
         asked = parse_spec(fields) if spec is None else spec
-        self.spec = _looking_for_the_global(asked).completed(ttl_ms=self.settings.ttl_ms)
+        self.spec = looking_for_the_global(asked).completed(ttl_ms=self.settings.ttl_ms)
         self.id = str(self.spec.id)
         self.incarnation = 0
         self.registrations = 0
@@ -85,10 +90,12 @@ class InstanceSession:
         self._heartbeats = heartbeats
         self._returns = returns
         self._state = self.spec.state
+        self._registered_at_ms: int | None = None
         self._gave_up = False
         """Whether `failed` is this session's own word."""
         self._pacemaker: Pacemaker | None = None
-        self._losses: asyncio.Queue[tuple[Loss, int]] = asyncio.Queue()
+        self._losses: asyncio.Queue[tuple[Loss | None, int]] = asyncio.Queue()
+        """What each incarnation was told; None where it has been registered by `restart`."""
         self._turn = asyncio.Lock()
         self._orphan = False
         self._exits = contextlib.AsyncExitStack()
@@ -105,7 +112,7 @@ class InstanceSession:
             self._entry = Entry(self._store)
             stack.push_async_callback(lambda: _undisturbed(self._leave()))
             await self._register()
-            tending = await stack.enter_async_context(_Tending())
+            tending = await stack.enter_async_context(Tending())
             tending.start(self._tend())
             self._exits = stack.pop_all()
         return self
@@ -164,6 +171,7 @@ class InstanceSession:
         await self.stop_beating()
         self._state = State.STARTING
         await self._register_again(self.incarnation)
+        self._losses.put_nowait((None, self.incarnation))  # it may be an orphan now
 
     # -- the synchronous door --------------------------------------------------------------------------------------
 
@@ -182,16 +190,30 @@ class InstanceSession:
 
     # -- coming, staying, leaving ----------------------------------------------------------------------------------
 
-    async def _register(self) -> None:
+    async def _register(self, *, carries: bool = True) -> None:
+        """Register; what stands of the present incarnation is carried on as it is, where `carries` says so."""
         known = await self._store.read(self.id)
-        parent_id = self.spec.parent_id or await self._look_for_parent(known)
+        stands = known if carries and self._is_present(known) else None
+        if stands is not None:
+            self.spec = carried(self.spec, stands)
+        kept = stands is not None and stands.parent_id is not None
+        parent_id = None if kept else self.spec.parent_id or await self._look_for_parent(known)
         try:
-            await self._register_under(parent_id, known)
+            await self._register_under(parent_id, known, stands)
         except (NotFound, ScopeRule, Leaving) as error:
-            if parent_id is None or parent_id == self.spec.parent_id:
+            if parent_id is None:
                 raise
+            if parent_id == self.spec.parent_id:
+                if not self.registrations or not isinstance(error, NotFound):
+                    raise
+                self._logger.warning("session.parent_lost", parent_id=parent_id, detail=str(error))
+                self.spec = without_parent(self.spec)
+                return await self._register(carries=carries)
             self._logger.info("session.not_adopted", detail=str(error))
-            await self._register_under(None, known)
+            await self._register_under(None, known, stands)
+
+    def _is_present(self, known: Record | None) -> bool:
+        return known is not None and self.registrations > 0 and known.incarnation == self.incarnation
 
     async def _look_for_parent(self, known: Record | None) -> str | None:
         """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
@@ -199,17 +221,19 @@ class InstanceSession:
             return None
         return await find_parent(self._store, self.spec.scope, self.spec.wish)
 
-    async def _register_under(self, parent_id: str | None, known: Record | None) -> None:
+    async def _register_under(self, parent_id: str | None, known: Record | None, stands: Record | None) -> None:
         def heard(done: Registration) -> None:
             kept = known.parent_id if known is not None else None
             self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
             self._begin(done)
             self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
 
+        takeover = self._takeover_from(known)
         await self._entry.register(
             replace(self.spec, parent_id=parent_id, state=self._state),
-            takeover=self._takeover_from(known),
+            takeover=takeover,
             known=known,
+            carries=stands.revision if stands is not None and takeover is Takeover.ALWAYS else None,
             actor=f"session:{self.id}",
             heard=heard,
         )
@@ -217,6 +241,7 @@ class InstanceSession:
     def _begin(self, done: Registration) -> None:
         """Heartbeat for what has been registered."""
         self.incarnation = done.incarnation
+        self._registered_at_ms = done.at_ms
         self.registrations += 1
         self._gave_up = self._state is State.FAILED
         loop = asyncio.get_running_loop()
@@ -242,6 +267,8 @@ class InstanceSession:
         """How to take the id over from who has it: from its own incarnation, and an older one, where that is dead."""
         if known is None or known.incarnation > self.incarnation:
             return self._takeover
+        if known.incarnation == self.incarnation and known.started_at_ms == self._registered_at_ms:
+            return Takeover.ALWAYS  # it is the very registration of this session
         if known.incarnation < self.incarnation and (not self._heartbeats or known.check is not None):
             return Takeover.ALWAYS  # the heartbeat may be of this very program: it does not tell of another
         return Takeover.IF_DEAD if self._takeover is Takeover.NEVER else self._takeover
@@ -257,32 +284,43 @@ class InstanceSession:
                 self._orphan = not await self._adopted()
                 pause_s = min(pause_s * random.uniform(1, 1.5), _LONGEST_ADOPTION_PAUSE_S)
                 continue
-            if incarnation != self.incarnation:
+            if loss is None:
+                pause_s = _ADOPTION_PAUSE_S
+            if loss is None or incarnation != self.incarnation:
                 continue  # it was told of a registration that this session has replaced since
             if loss is Loss.SUPERSEDED:
                 raise Superseded(f"instance '{self.id}' has been registered again; incarnation {self.incarnation} ends")
             if loss is Loss.FAILED and self._gave_up:
                 continue  # its own word came after that of others
             self._logger.warning(f"session.{loss.value}", incarnation=self.incarnation)
-            await self._register_again(incarnation)
+            await self._register_again(incarnation, carries=loss is not Loss.REVERTED)
             pause_s = _ADOPTION_PAUSE_S
 
-    async def _register_again(self, incarnation: int) -> None:
+    async def _register_again(self, incarnation: int, *, carries: bool = True) -> None:
         """Replace an incarnation of this session, unless that was done meanwhile.
 
         Raises `Superseded` where the id belongs to another that lives, and the session is not to take it from that.
         """
         remains = Remains(self._store, self.id, newest=incarnation)
+        said, refused_s = "", _ADOPTION_PAUSE_S
         while True:
+            pause_s = _ADOPTION_PAUSE_S
             try:
                 async with self._turn:
-                    return await self._register() if self.incarnation == incarnation else None
+                    return await self._register(carries=carries) if self.incarnation == incarnation else None
             except Exists as error:
                 if not await remains.may_lapse():
                     raise Superseded(f"{error}; incarnation {incarnation} ends") from error
+            except PreconditionFailed:
+                pause_s = _CHANGED_PAUSE_S
             except (Unavailable, NotFound, Leaving) as error:
-                self._logger.warning("session.not_registered", detail=str(error))
-            await asyncio.sleep(_ADOPTION_PAUSE_S)
+                if not isinstance(error, Unavailable):
+                    pause_s = refused_s
+                    refused_s = min(refused_s * random.uniform(1.5, 2), _LONGEST_REFUSED_PAUSE_S)
+                if str(error) != said:
+                    said = str(error)
+                    self._logger.warning("session.not_registered", detail=said)
+            await asyncio.sleep(pause_s)
 
     async def _adopted(self) -> bool:
         """Look for a parent; whether there is nothing left to look for."""
@@ -342,41 +380,9 @@ class InstanceSession:
         return record.incarnation == self.incarnation
 
 
-def _looking_for_the_global(spec: InstanceSpec) -> InstanceSpec:
-    """A Project that names no parent looks for the Global."""
-    if spec.scope is Scope.PROJECT and spec.parent_id is None and spec.wish is None:
-        return replace(spec, wish=Wish())
-    return spec
-
-
 async def _undisturbed(work: Awaitable[T]) -> T:
     """Do what a cancelled scope of anyio must not cut off, as that of a portal that is left by an interrupt."""
     done: list[T] = []
     with anyio.CancelScope(shield=True):
         done.append(await work)
     return done[0]
-
-
-class _Tending:
-    """A background task whose failure ends the body it accompanies, with the failure itself."""
-
-    async def __aenter__(self) -> Self:
-        self._tasks = asyncio.TaskGroup()
-        await self._tasks.__aenter__()
-        return self
-
-    def start(self, work: Any) -> None:
-        self._task = self._tasks.create_task(work)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        self._task.cancel()
-        try:
-            await self._tasks.__aexit__(kind, error, trace)
-        except BaseExceptionGroup as group:
-            ours = [inner for inner in group.exceptions if inner is not error]
-            if not ours:
-                return False
-            raise ours[0] from error
-        return False

@@ -23,6 +23,7 @@ from hopper.model.event import Reason
 from hopper.model.heartbeat import seconds_of
 from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
+from hopper.model.takeover import Takeover
 from hopper.store.keys import Keys
 
 __all__ = ["Supervisor"]
@@ -57,19 +58,25 @@ class Supervisor:
         *,
         settings: Settings,
         heartbeats: bool = True,
+        takeover: Takeover = Takeover.ALWAYS,
         stop_timeout_s: float = 10.0,
         notify: Callable[[str], None] | None = None,
         reaper: Reaper | None = None,
     ) -> None:
         """`notify` hears lines for a service manager: `READY=1` and `STOPPING=1`, each with a `STATUS=`.
 
-        A `reaper` of this process is told of the command, to leave it alone.
+        `takeover` says when the id is taken from another, as that of a session. A `reaper` of this process is told of
+        the command, to leave it alone.
         """
         self._command = list(command)
         self._settings = settings
         self._stop_timeout_s = stop_timeout_s
         self._session = InstanceSession(
-            replace(spec, state=State.STARTING), settings=settings, heartbeats=heartbeats, returns=False
+            replace(spec, state=State.STARTING),
+            settings=settings,
+            takeover=takeover,
+            heartbeats=heartbeats,
+            returns=False,
         )
         self._notify = notify or (lambda _: None)
         self._reaper = reaper
@@ -82,17 +89,20 @@ class Supervisor:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask the command to end: its group gets the signal now, and SIGKILL after `stop_timeout_s`. Repeatable."""
+        self._logger.info("run.signalled", signal=number.name)
         self._signal = number
         self._asked.set()
         if self._entering is not None:
             self._entering.reschedule(0)  # do not wait for a Redis that is away
             self._entering = None
         self._notify("STOPPING=1\nSTATUS=stopping")
-        self.forward(number)
+        if self._group is not None:
+            self._group.send(number)
 
     def forward(self, number: signal.Signals) -> None:
         """Send the command's group a signal that does not ask it to end."""
         if self._group is not None:
+            self._logger.debug("run.forwarded", signal=number.name)
             self._group.send(number)
 
     async def run(self) -> int:
@@ -162,7 +172,8 @@ class Supervisor:
         if mode is None or (returncode == 0 and mode != "always"):
             return False
         code = exit_code(returncode)
-        self._logger.warning("run.failed", code=code)
+        if returncode != 0:
+            self._logger.warning("run.failed", code=code)
         evidence: dict[str, int] = {"exit_code": code} | ({"signal": -returncode} if returncode < 0 else {})
         if mode == "never":
             await self._report_failure(session, evidence)

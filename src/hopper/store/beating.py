@@ -14,11 +14,12 @@ __all__ = ["HeartbeatWriter", "Holder"]
 
 
 class Holder(NamedTuple):
-    """Who holds an id: the incarnation that its record carries, whether that is `failed`, and when it started."""
+    """Who holds an id: the incarnation that its record carries, whether that is `failed`, when it started, its TTL."""
 
     incarnation: int
     failed: bool
     started_at_ms: int | None
+    ttl_ms: int | None = None
 
 
 class HeartbeatWriter:
@@ -36,14 +37,20 @@ class HeartbeatWriter:
     def holder(self, id: str) -> Holder | None:
         """Who holds the id now, None where there is no record. Raises `Unavailable`."""
         with border():
-            fields = self._client.hmget(self._keys.record(id), ["incarnation", "state", "started_at_ms"])
-        value, state, started = fields
+            fields = self._client.hmget(self._keys.record(id), ["incarnation", "state", "started_at_ms", "ttl_ms"])
+        value, state, started, ttl_ms = fields
         if not value:
             return None
         try:
-            return Holder(int(value), state == State.FAILED.encode(), int(started) if started else None)
+            return Holder(
+                int(value),
+                state == State.FAILED.encode(),
+                int(started) if started else None,
+                int(ttl_ms) if ttl_ms else None,
+            )
         except ValueError:
-            raise StoreFault(f"incarnation and start of instance '{id}' are {value!r}, {started!r} in Redis") from None
+            shown = f"{value!r}, {started!r}, {ttl_ms!r}"
+            raise StoreFault(f"incarnation, start and TTL of instance '{id}' are {shown} in Redis") from None
 
     def registered_at_ms(self, id: str, incarnation: int) -> int | None:
         """When an incarnation of an id registered, as the log has it; None where it does not. Raises `Unavailable`."""

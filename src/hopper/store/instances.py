@@ -55,14 +55,17 @@ class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
         *,
         takeover: Takeover = Takeover.ALWAYS,
         known: Record | None = None,
+        carries: int | None = None,
         require_live_parent: bool | None = None,
         token: str | None = None,
         actor: str = "",
     ) -> Registration:
         """Register, or supersede, an instance. `known` is the record the caller believes is there, if any.
 
-        With `require_live_parent` the parent named must be alive. Idempotent for one `token` within 60 s, also in the
-        id that is made up where the spec has none. Raises every error of `lua/register.lua`, and `Unavailable`.
+        With `carries` the spec says what the record says at that revision; it must still be at that, else
+        `PreconditionFailed`, and is superseded whatever `takeover` says. With `require_live_parent` the parent named
+        must be alive. Idempotent for one `token` within 60 s, also in the id that is made up where the spec has none.
+        Raises every error of `lua/register.lua`, and `Unavailable`.
         """
         spec, request = self._completed(spec, token), self._request(token)
 
@@ -70,6 +73,8 @@ class InstanceStore(LinkWriter, MaintenanceWriter, VouchWriter):
             keys, arguments = self._registration(
                 spec, parent_of(seen), request, takeover=takeover, live=self._live(require_live_parent), actor=actor
             )
+            if carries is not None:
+                arguments["takeover"] = carries
             return _registered(spec, await self._write("register", keys=keys, arguments=arguments))
 
         return await self._settle(str(spec.id), attempt, known)

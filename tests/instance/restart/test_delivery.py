@@ -55,6 +55,7 @@ async def test_a_webhook_is_sent_once_for_a_claim_with_what_its_receiver_needs(s
         assert delivery == f"{monitor.view.epoch}-web-{claim.record.incarnation}-{claim.at_ms}"
         assert document.pop("record")["state"] == "failed"
         assert document == {
+            "namespace": settings.namespace,
             "id": "web", "name": "the web", "scope": "project", "reason": "failed", "count": 1,
             "incarnation": claim.record.incarnation,
             "not_before_ms": claim.evidence["not_before_ms"],

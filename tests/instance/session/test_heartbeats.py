@@ -81,6 +81,63 @@ async def test_metrics_that_cannot_be_had_cost_the_metrics_and_not_the_heartbeat
     assert "pacemaker.metrics_failed" in {entry["event"] for entry in logs}
 
 
+async def problems(store: InstanceStore) -> tuple[str, ...]:
+    value, _ = await store.read_heartbeat("p")
+    return parse_heartbeat(value or b"").problems
+
+
+async def test_metrics_that_fail_are_a_problem_of_the_heartbeat_and_logged_once_until_they_work(store, settings):
+    faults: list[Exception] = [TypeError("no number 1"), ValueError("x" * 5000)]
+    calls = iter(range(1000))
+
+    def metrics() -> dict[str, Any]:
+        next(calls)
+        if faults:
+            raise faults[0]
+        return {"queue_depth": 1}
+
+    with capture_logs() as logs:
+        async with InstanceSession(scope="project", id="p", settings=settings, metrics=metrics) as session:
+            await wait_until(lambda: session._pacemaker.beats >= 1)
+            assert await problems(store) == ("metrics failed: TypeError: no number 1",)
+            faults[0] = TypeError("no number 2")  # as with the time, or an address, in it
+            beats = session._pacemaker.beats
+            await wait_until(lambda: session._pacemaker.beats >= beats + 2)
+            del faults[0]
+
+            async def long_one() -> tuple[str, ...]:
+                found = await problems(store)
+                return found if "ValueError" in found[0] else ()
+
+            (cut,) = await wait_until(long_one)
+            assert 100 < len(cut) < 250
+            del faults[0]
+            await wait_until(lambda: reported(store, "queue_depth", 1))
+            assert await problems(store) == ()
+    said = [(entry["event"], entry.get("detail", "")[:26]) for entry in logs if "metrics" in entry["event"]]
+    assert said == [
+        ("pacemaker.metrics_failed", "metrics failed: TypeError:"),
+        ("pacemaker.metrics_failed", "metrics failed: ValueError"),
+        ("pacemaker.metrics_recovered", ""),
+    ]
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("there are no words")
+
+
+@pytest.mark.parametrize("error", [Unspeakable(), ValueError("\ud800"), ValueError()])
+async def test_an_error_that_cannot_be_told_costs_no_heartbeat(error, store, settings):
+    def metrics() -> dict[str, Any]:
+        raise error
+
+    async with InstanceSession(scope="project", id="p", settings=settings, metrics=metrics) as session:
+        await wait_until(lambda: session._pacemaker.beats >= 2)
+        (problem,) = await problems(store)
+        assert problem.startswith("metrics failed: ")
+
+
 async def test_an_answer_that_nobody_expects_does_not_end_the_heartbeats(store, client, settings):
     with capture_logs() as logs:
         async with InstanceSession(scope="project", id="p", settings=settings) as session:

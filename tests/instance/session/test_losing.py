@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ import redis.asyncio
 from structlog.testing import capture_logs
 
 from hopper import InstanceSession, State, Superseded
-from hopper.errors import GlobalExists, IllegalTransition, NameTaken
+from hopper.errors import GlobalExists, IllegalTransition, Leaving, NameTaken
 from hopper.instance.restart.restarts import Restarts
 from hopper.model.children import ChildrenMode
 from hopper.model.departure import Departure
+from hopper.model.policy import Wish
 from hopper.model.spec import apply_patch
 from hopper.model.state import Verb
-from hopper.store.instances import InstanceStore
+from hopper.store.instances import InstanceStore, Registration
 from instance.session.onlookers import TTL_MS, add, adopted, beating, parent_of
 from waiting import until_ended, wait_until
 
@@ -70,17 +72,69 @@ async def test_a_record_that_vanished_is_registered_again(store, settings):
         await wait_until(lambda: session._pacemaker.beats > beats)
 
 
-async def test_one_that_vanished_with_its_parent_comes_back_under_it_when_that_is_back(store, settings):
+async def test_one_that_vanished_with_its_parent_comes_back_and_joins_that_when_it_is_back(store, settings):
     await add(store, "project", "web")
     async with InstanceSession(scope="orchestration", id="o", parent_id="web", settings=settings) as session:
-        await store.unlink("o")
-        await store.deregister("web")
+        await deregister_all(store)
+        with capture_logs() as logs:
+            await wait_until(lambda: session.registrations == 2)
+        record = await session.record()
+        assert (record.parent_id, record.wish) == (None, Wish(id="web"))
+        assert [entry["log_level"] for entry in logs if entry["event"] == "session.parent_lost"] == ["warning"]
         await store.deregister("o")
         with capture_logs() as logs:
-            await wait_until(lambda: [entry for entry in logs if entry["event"] == "session.not_registered"])
+            await wait_until(lambda: session.registrations == 3)
+        assert not [entry for entry in logs if entry["event"] == "session.parent_lost"]
         await add(store, "project", "web")
+        await wait_until(lambda: adopted(store, "o", "web"))
+
+
+async def test_a_project_that_vanished_with_its_parent_looks_for_the_global_that_there_is(store, settings):
+    await add(store, "global", "g")
+    async with InstanceSession(scope="project", id="p", parent_id="g", settings=settings) as session:
+        await store.deregister("p")
+        await store.deregister("g")
+        await add(store, "global", "h")
         await wait_until(lambda: session.registrations == 2)
-        assert await parent_of(store, "o") == "web"
+        record = await session.record()
+        assert (record.parent_id, record.wish) == ("h", Wish())
+
+
+async def test_one_that_vanished_with_its_parent_looks_by_its_own_wish_where_it_has_one(store, settings):
+    await add(store, "project", "web")
+    await add(store, "project", "other", tags=["spare"])
+    fields = {"scope": "orchestration", "id": "o", "parent_id": "web", "wish": {"tags": ["spare"]}}
+    async with InstanceSession(settings=settings, **fields) as session:
+        await deregister_all(store)
+        await wait_until(lambda: session.registrations == 2)
+        assert await parent_of(store, "o") == "other"
+
+
+async def deregister_all(store: InstanceStore) -> None:
+    """Remove `o` and its parent `web`, the parent first as far as the session can see."""
+    await store.unlink("o")
+    await store.deregister("web")
+    await store.deregister("o")
+
+
+async def test_a_refusal_that_may_pass_is_said_once_and_asked_ever_more_seldom(store, settings, monkeypatch):
+    register, asked = InstanceStore.register, []
+
+    async def refused(self: InstanceStore, *args: Any, **more: Any) -> Registration:
+        asked.append(time.monotonic())
+        if len(asked) < 5:
+            raise Leaving(f"it is being removed by {'one' if len(asked) < 4 else 'another'}")
+        return await register(self, *args, **more)
+
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        monkeypatch.setattr(InstanceStore, "register", refused)
+        with capture_logs() as logs:
+            await store.deregister("p")
+            await wait_until(lambda: session.registrations == 2)
+    said = [entry["detail"] for entry in logs if entry["event"] == "session.not_registered"]
+    assert said == ["it is being removed by one", "it is being removed by another"]
+    assert asked[4] - asked[3] > 0.05 * 1.5**3
+    assert asked[3] - asked[2] > 0.05 * 1.5**2
 
 
 async def test_a_refusal_to_be_registered_again_ends_the_body(store, settings):

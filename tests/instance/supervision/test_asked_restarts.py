@@ -110,9 +110,10 @@ async def test_a_stop_while_it_registers_for_a_restart_leaves_what_was_registere
     assert await told(story) == ["registered", *ROUND, "stopping/exit", "stopped/exit"]
 
 
-async def test_a_stop_while_a_claimed_one_is_ended_gives_the_restart_up(run, store):
-    running = run(f"trap '' TERM; {FOREVER}", stop_timeout_s=2.0)
+async def test_a_stop_while_a_claimed_one_is_ended_gives_the_restart_up(run, store, tmp_path):
+    running = run(f"trap '' TERM; touch $0/ready; {FOREVER}", stop_timeout_s=2.0)
     record = await wait_until(until(store, State.RUNNING))
+    await wait_until((tmp_path / "ready").exists)
     await store.transition("x", Verb.FAIL)
     restarts = Restarts(store)
     await restarts.claim("x", incarnation=record.incarnation, reason="failed", actor="somebody")
@@ -133,9 +134,10 @@ async def test_one_that_fails_while_it_is_being_removed_is_not_restarted(run, st
     assert (await known(store, "x")).restarts == 0
 
 
-async def test_a_stop_is_no_failure(run, store, story):
+async def test_a_stop_is_no_failure(run, store, story, tmp_path):
     running = run(f"trap 'exit 9' TERM; touch $0/ready; {FOREVER}")
     await wait_until(until(store, State.RUNNING))
+    await wait_until((tmp_path / "ready").exists)
     running.supervisor.stop()
     await running.code()
     assert (await known(store, "x")).state is State.STOPPED

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from cli.commands import processes_of
 from hopper.model.event import EventType
@@ -66,8 +67,10 @@ async def test_one_that_hangs_is_killed_and_restarted_and_at_last_stays_failed(r
 
 
 async def test_one_that_was_stopped_from_outside_goes_on_to_hear_that_it_is_to_end(run, store, monitor, tmp_path):
-    running = run(f"trap 'touch $0/heard; exit' TERM; {FOREVER}", heartbeats=False, stop_timeout_s=10.0)
+    script = f"trap 'touch $0/heard; exit' TERM; touch $0/ready; {FOREVER}"
+    running = run(script, heartbeats=False, stop_timeout_s=10.0)
     first = await wait_until(until(store, State.RUNNING))
+    await wait_until((tmp_path / "ready").exists)
     os.killpg(running.pid, signal.SIGSTOP)
     await wait_until(until(store, State.RUNNING, above=first.incarnation))
     assert (tmp_path / "heard").exists()
@@ -101,10 +104,33 @@ def _alive(directory: Path) -> list[int]:
     return found
 
 
+async def test_the_log_tells_when_it_is_started_again_and_how_often_it_may_be(run, store):
+    with capture_logs() as logs:
+        running = run(TELLING)
+        assert await running.code() == 3
+    said = [entry for entry in logs if entry["event"] in ("run.failed", "run.restart_claimed", "run.exhausted")]
+    claimed = ["run.failed", "run.restart_claimed"]
+    assert [entry["event"] for entry in said] == [*claimed, *claimed, "run.failed", "run.exhausted"]
+    first, second = [entry for entry in said if entry["event"] == "run.restart_claimed"]
+    assert (first["count"], first["max_restarts"], second["count"]) == (1, 2, 2)
+    assert 0 <= first["delay_s"] <= 0.05
+    assert 0 <= second["delay_s"] <= 0.1
+
+
+async def test_the_delay_that_is_told_is_what_is_left_of_it(run, store):
+    with capture_logs() as logs:
+        run(TELLING, replace(POLICY, initial_delay_s=60))
+        (said,) = await wait_until(lambda: [entry for entry in logs if entry["event"] == "run.restart_claimed"])
+    assert 30 < said["delay_s"] <= 60
+
+
 @pytest.mark.parametrize(("mode", "restarts"), [("always", 2), ("on-failure", 0)])
 async def test_an_exit_with_0_is_restarted_where_the_mode_is_always(run, store, mode, restarts):
-    running = run("sleep 0.1; exit 0", RestartPolicy(mode=mode, max_restarts=2, initial_delay_s=0.01))
-    assert await running.code() == 0
+    with capture_logs() as logs:
+        running = run("sleep 0.1; exit 0", RestartPolicy(mode=mode, max_restarts=2, initial_delay_s=0.01))
+        assert await running.code() == 0
+    assert "run.failed" not in {entry["event"] for entry in logs}
+    assert len([entry for entry in logs if entry["event"] == "run.restart_claimed"]) == restarts
     record = await known(store, "x")
     assert (record.restarts, record.state) == (restarts, State.FAILED if restarts else State.STOPPED)
 

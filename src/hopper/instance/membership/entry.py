@@ -38,6 +38,7 @@ class Entry:
         *,
         takeover: Takeover,
         known: Record | None,
+        carries: int | None,
         actor: str,
         heard: Callable[[Registration], None],
     ) -> None:
@@ -48,7 +49,7 @@ class Entry:
         """
         self._token = self._token or secrets.token_hex(12)
         registering = Lifecycle(self._store).register(
-            spec, takeover=takeover, known=known, token=self._token, actor=actor
+            spec, takeover=takeover, known=known, carries=carries, token=self._token, actor=actor
         )
         asking = asyncio.ensure_future(registering)
         try:

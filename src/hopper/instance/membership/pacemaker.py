@@ -3,19 +3,18 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 import structlog
 
 from hopper.errors import HopperError, StoreFault
+from hopper.instance.membership.reporting import Metrics, Reporting
 from hopper.model.heartbeat import encode_metrics
 from hopper.store.beating import HeartbeatWriter, Holder
 
 __all__ = ["Loss", "Pacemaker"]
-
-Metrics = Callable[[], Mapping[str, Any]]
 
 _CHECK_S = 1.0
 _RETRY_S = 0.2
@@ -36,10 +35,10 @@ class Loss(Enum):
 class Pacemaker(threading.Thread):
     """Heartbeats for one incarnation of an instance until `stop`, or until the registration is lost.
 
-    Beats every third of the TTL, spread by 10 %, and soon again after a failure, whatever Redis answered. At least
-    every second it looks whether the record still carries the incarnation, and is not `failed` while `minds_failure`
-    says that it should not be; if not, it stops beating and calls `on_loss`, in this thread. A `silent` one leaves the
-    heartbeats to someone else and only looks.
+    Beats every third of the TTL that the record has now, spread by 10 %, and soon again after a failure, whatever Redis
+    answered. At least every second it looks whether the record still carries the incarnation, and is not `failed` while
+    `minds_failure` says that it should not be; if not, it stops beating and calls `on_loss`, in this thread. A `silent`
+    one leaves the heartbeats to someone else and only looks.
     """
 
     def __init__(
@@ -58,6 +57,7 @@ class Pacemaker(threading.Thread):
         super().__init__(name=f"pacemaker {id}", daemon=True)
         self.beats = 0
         """Heartbeats that Redis has taken."""
+        self._logger = structlog.get_logger().bind(id=id)
         self._writer = writer
         self._id = id
         self._incarnation = incarnation
@@ -66,11 +66,11 @@ class Pacemaker(threading.Thread):
         """When this incarnation started, as far as its record has been looked at."""
         self._ttl_ms = ttl_ms
         self._metrics = metrics
+        self._reported = Reporting(self._logger)
         self._on_loss = on_loss
         self._minds_failure = minds_failure
         self._silent = silent
         self._stopping = threading.Event()
-        self._logger = structlog.get_logger().bind(id=id)
 
     def stop(self, timeout_s: float = 2.0) -> None:
         """Stop beating; waits for the beat under way, at most `timeout_s`."""
@@ -80,24 +80,26 @@ class Pacemaker(threading.Thread):
 
     def run(self) -> None:
         """Beat until stopped."""
-        interval_s = self._ttl_ms / 3000
-        check_s = min(_CHECK_S, interval_s)
         next_beat = time.monotonic()
-        failing = False
+        ttl_ms, failing = self._ttl_ms, False
         try:
             while not self._stopping.is_set():
+                interval_s = self._ttl_ms / 3000
                 try:
                     loss = self._check()
                     if loss is not None:
                         if not self._stopping.is_set():
                             self._on_loss(loss)
                         return
+                    if self._ttl_ms != ttl_ms:  # what is beaten for the old one may lapse before its time came
+                        ttl_ms, next_beat = self._ttl_ms, time.monotonic()
+                        interval_s = ttl_ms / 3000
                     if time.monotonic() >= next_beat:
                         if not self._silent:
                             self._writer.beat(self._id, ttl_ms=self._ttl_ms, value=self._value())
                             self.beats += 1
                         next_beat = time.monotonic() + interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)
-                    pause_s = min(check_s, max(0.0, next_beat - time.monotonic()))
+                    pause_s = min(_CHECK_S, interval_s, max(0.0, next_beat - time.monotonic()))
                     failing = False
                 except HopperError as error:
                     if not failing:
@@ -116,6 +118,7 @@ class Pacemaker(threading.Thread):
             return Loss.SUPERSEDED
         if holder.incarnation < self._incarnation or self._has_a_namesake(holder):
             return Loss.REVERTED
+        self._ttl_ms = holder.ttl_ms or self._ttl_ms
         # Asked on both sides of the look, since the session's own change of state may lie on either.
         return Loss.FAILED if holder.failed and minded and self._minds_failure() else None
 
@@ -136,11 +139,5 @@ class Pacemaker(threading.Thread):
 
     def _value(self) -> bytes:
         """The metrics with the incarnation; a callback that fails costs the metrics, never the heartbeat."""
-        own = {"incarnation": self._incarnation}
-        if self._metrics is None:
-            return encode_metrics(own)
-        try:
-            return encode_metrics({**self._metrics(), **own})
-        except Exception:
-            self._logger.exception("pacemaker.metrics_failed")
-            return encode_metrics(own)
+        own: dict[str, Any] = {"incarnation": self._incarnation}
+        return encode_metrics(own) if self._metrics is None else self._reported.encoded(self._metrics, own)

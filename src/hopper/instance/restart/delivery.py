@@ -30,6 +30,7 @@ class Delivery(Duty):
     def __init__(self, post: Post, restarts: Restarts, *, send: Send) -> None:
         super().__init__(post)
         self._send = send
+        self._namespace = post.settings.namespace
         self._executor = Executor(
             self._view,
             restarts.store,
@@ -57,6 +58,7 @@ class Delivery(Duty):
 
     async def _deliver(self, record: Record, ledger: RestartLedger) -> None:
         document = {
+            "namespace": self._namespace,
             "id": record.id,
             "name": record.name,
             "scope": record.scope.value,

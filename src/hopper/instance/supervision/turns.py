@@ -113,6 +113,10 @@ class Turns:
             self._logger.error("run.exhausted", restarts=ledger.count)
         if not ledger.stands(session.incarnation):
             return claimed is not None  # it was started by hand since
+        if ledger.is_open(session.incarnation):
+            allowed = self._policy.max_restarts if self._policy is not None else None
+            delay_s = ledger.left_ms(standing.now_ms) / 1000
+            self._logger.info("run.restart_claimed", delay_s=delay_s, count=ledger.count, max_restarts=allowed)
         return ledger.outcome in _TO_COME
 
     async def claimed(self) -> bool:
