@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from hopper.errors import NotLeader, StoreFault
-from hopper.model.alert import AlertPosition, KnownDeath
+from hopper.model.alert import AlertPosition, KnownDeath, KnownRelease
 from hopper.store.alerting import AlertStore
 from hopper.store.surveillance import SurveillanceStore
 
@@ -17,7 +17,17 @@ POSITION = AlertPosition(
     told={"down:web": 5},
     deaths={"shop": KnownDeath(revision=4, at_ms=900, spared=True)},
     read=(9, 1000),
-    released={"orphans": (600, 800)},
+    releases={
+        "orphans": KnownRelease(
+            mark="6",
+            revision=6,
+            at_ms=800,
+            reason="it has stood for 5 TTLs",
+            evidence={"group": "orphans", "ttl_ms": 200},
+            count=2,
+            left={"shop": 4},
+        )
+    },
 )
 
 
@@ -41,7 +51,18 @@ async def test_a_position_is_read_as_it_was_noted(store, surveillance):
         "told": {"down:web": 5},
         "deaths": {"shop": {"revision": 4, "at_ms": 900, "spared": True}},
         "read": [9, 1000],
-        "released": {"orphans": [600, 800]},
+        "releases": {
+            "orphans": {
+                "mark": "6",
+                "revision": 6,
+                "at_ms": 800,
+                "reason": "it has stood for 5 TTLs",
+                "evidence": {"group": "orphans", "ttl_ms": 200},
+                "count": 2,
+                "left": {"shop": 4},
+                "again": False,
+            }
+        },
     }
 
 
