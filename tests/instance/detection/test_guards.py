@@ -174,7 +174,7 @@ async def test_a_slow_member_that_lives_makes_deaths_that_lie_far_apart_no_mass_
     ids = [f"p0-{number}" for number in range(4)]
     await populate(store, {"p0": 25}, silent=ids[:1], more={"p0-24": {"ttl_ms": 3_600_000}})
     for number in range(1, 4):
-        await beat(store, [ids[number]], for_ms=2 * number * TTL_MS)
+        await beat(store, [ids[number]], for_ms=TTL_MS + 3 * number * TTL_MS // 2)
     await wait_until(all_are(store, ids, Health.DOWN))
     assert await guard_events(story) == []
     assert [event.evidence["lapsed"] for id in ids for event in await story.of(id) if event.reason == "lapsed"] == [
