@@ -187,7 +187,7 @@ class Turns:
             raise self._superseded()
         if ledger.stands(incarnation):
             return None if ledger.outcome in _TO_COME else False
-        return True
+        return record.state not in (State.STOPPING, State.STOPPED)  # else whoever ended the claim wants it to stop
 
     async def cancel(self) -> None:
         """Give the restart up that this supervisor has, if any, so that nobody carries out what was to be ended."""
