@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from hopper.errors import NotLeader, StoreFault
-from hopper.model.alert import AlertPosition, KnownDeath
+from hopper.model.alert import AlertPosition, KnownDeath, KnownRelease
 from hopper.store.alerting import AlertStore
 from hopper.store.surveillance import SurveillanceStore
 
@@ -17,7 +17,7 @@ POSITION = AlertPosition(
     told={"down:web": 5},
     deaths={"shop": KnownDeath(revision=4, at_ms=900, spared=True)},
     read=(9, 1000),
-    released={"orphans": (600, 800)},
+    releases={"orphans": KnownRelease(mark="6", revision=6, at_ms=950, reason="why", count=1, left={"web": 5})},
 )
 
 
@@ -41,7 +41,18 @@ async def test_a_position_is_read_as_it_was_noted(store, surveillance):
         "told": {"down:web": 5},
         "deaths": {"shop": {"revision": 4, "at_ms": 900, "spared": True}},
         "read": [9, 1000],
-        "released": {"orphans": [600, 800]},
+        "releases": {
+            "orphans": {
+                "mark": "6",
+                "revision": 6,
+                "at_ms": 950,
+                "reason": "why",
+                "evidence": {},
+                "count": 1,
+                "left": {"web": 5},
+                "again": False,
+            }
+        },
     }
 
 
