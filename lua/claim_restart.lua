@@ -113,6 +113,6 @@ if is_down then
 end
 redis.call('HSET', restarts, 'count', count, 'incarnation', incarnation, 'claimed_at_ms', integer(log.now),
   'not_before_ms', not_before, 'delay_ms', exhausted and '0' or delay_ms, 'reason', reason,
-  'executor', '', 'executor_until_ms', '0', 'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '',
+  'executor', '', 'executor_until_ms', '0', 'begun', '0', 'settled_at_ms', '0', 'register_by_ms', '0', 'detail', '',
   'outcome', outcome, 'revision', integer(log.next), 'alive', MONITORED[before.state] and not is_down and '1' or '0')
 return keep_answer(request, { outcome, integer(log.next), count, not_before })

@@ -19,6 +19,6 @@ if ledger[1] ~= incarnation or ledger[2] ~= executor or (claimed_at_ms ~= '' and
   return { 0 }
 end
 local now = clock()
-redis.call('HSET', restarts, 'outcome', outcome, 'detail', detail, 'settled_at_ms', integer(now),
+redis.call('HSET', restarts, 'outcome', outcome, 'detail', detail, 'settled_at_ms', integer(now), 'begun', '0',
   'register_by_ms', outcome == 'sent' and integer(now + tonumber(wait_ms)) or '0')
 return { 1 }

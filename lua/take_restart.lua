@@ -45,5 +45,6 @@ if ledger[4] ~= '' and ledger[4] ~= executor and left_ms > 0 then
   end
   return { 'held', left_ms }
 end
-redis.call('HSET', restarts, 'executor', executor, 'executor_until_ms', integer(now + wait_ms + lease_ms))
+redis.call('HSET', restarts, 'executor', executor, 'executor_until_ms', integer(now + wait_ms + lease_ms),
+  'begun', wait_ms > 0 and '0' or '1')
 return { 'taken', wait_ms }

@@ -6,17 +6,16 @@ local function end_claim(restarts, outcome)
   end
   if outcome then
     redis.call('HDEL', restarts, 'incarnation', 'outcome', 'alive', 'revision', 'claimed_at_ms', 'not_before_ms',
-      'delay_ms', 'reason', 'executor', 'executor_until_ms', 'settled_at_ms', 'register_by_ms', 'detail')
+      'delay_ms', 'reason', 'executor', 'executor_until_ms', 'begun', 'settled_at_ms', 'register_by_ms', 'detail')
   end
 end
 
--- Whether a claim is to be carried out, and nobody has begun: its last executor could not, none has it, or its time has
--- not come. `outcome` is what the ledger says of it.
+-- Whether a claim is to be carried out, and nobody has begun: its last executor could not, none has it, or one only
+-- reserves it until its time. `outcome` is what the ledger says of it.
 local function is_to_be_carried_out(restarts, outcome, now)
-  if outcome ~= 'claimed' then
-    return outcome == 'failed'
+  if outcome ~= 'claimed' and outcome ~= 'failed' then
+    return false
   end
-  local ledger = redis.call('HMGET', restarts, 'not_before_ms', 'executor', 'executor_until_ms')
-  local not_before_ms, until_ms = tonumber(ledger[1]) or 0, tonumber(ledger[3]) or 0
-  return (ledger[2] or '') == '' or until_ms <= now or not_before_ms > now
+  local ledger = redis.call('HMGET', restarts, 'begun', 'executor_until_ms')
+  return ledger[1] ~= '1' or (tonumber(ledger[2]) or 0) <= now
 end

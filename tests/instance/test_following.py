@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from hopper.config import Settings
-from hopper.errors import Compacted
+from hopper.errors import Compacted, Unavailable
 from hopper.instance.following import Break, follow
 from hopper.model.event import Event
 from hopper.model.spec import parse_spec
 from hopper.store.instances import InstanceStore
+from hopper.store.log import ChangeLog
 from servers import RedisServer
 from waiting import wait_until
 
@@ -91,6 +92,47 @@ async def test_a_log_that_was_begun_anew_is_told_of_and_followed_from_where_it_i
         assert "after revision 2 is not told" in gap.detail
         await add(own, "c")
         await wait_until(lambda: told(heard)[3:] == ["c"])
+
+
+async def test_a_log_that_is_begun_anew_while_its_reader_still_has_a_break_in_hand_is_told_of_too(
+    own, settings, private_server
+):
+    await add(own, "a", "b")
+    async with contextlib.aclosing(follow(settings, since=0)) as events:
+        assert told([await anext(events), await anext(events)]) == ["a", "b"]
+        gap = asyncio.create_task(anext(events))
+        await wait_until(lambda: is_watched(own))
+        await asyncio.to_thread(private_server.stop)
+        await asyncio.to_thread(private_server.restart)
+        assert told([await gap]) == ["log_continued"]
+        with private_server.connect() as direct:
+            direct.flushall()
+        async with contextlib.aclosing(InstanceStore(settings)) as anew:
+            await anew.open()
+            await add(anew, "c", "d", "e")
+            assert told([await anext(events)]) == ["log_lost"]
+            await add(anew, "f")
+            assert told([await anext(events)]) == ["f"]
+
+
+async def test_a_redis_that_is_away_again_while_it_is_asked_where_it_is_ends_nothing(
+    own, settings, private_server, monkeypatch
+):
+    between, away = ChangeLog.between, iter([True])
+
+    async def faulty(self: ChangeLog, first: int, last: int) -> list[Event]:
+        if first == last == 0 and next(away, False):
+            raise Unavailable("Redis is away again", outcome="not_sent")
+        return await between(self, first, last)
+
+    await add(own, "a", "b")
+    async with heard_of(settings, since=1) as heard:
+        await wait_until(lambda: told(heard) == ["b"])
+        monkeypatch.setattr(ChangeLog, "between", faulty)
+        with private_server.connect() as direct:
+            direct.flushall()
+        await wait_until(lambda: told(heard)[1:] == ["log_lost"])
+        assert next(away, None) is None
 
 
 async def test_while_redis_is_away_it_waits(own, settings, private_server):

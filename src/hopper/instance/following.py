@@ -57,15 +57,15 @@ async def follow(settings: Settings, *, since: int | None = None) -> AsyncGenera
         last = await _entry(log, revision)
         while True:
             try:
-                async with aclosing(watch(settings, since=revision)) as events:
+                async with aclosing(watch(settings, since=revision, known_epoch=epoch)) as events:
                     async for event in events:
                         yield event
                         revision, last = event.revision, event
             except (Compacted, Unavailable):
-                position, kept = await _resume(store, log, revision, last)
+                position, last, kept = await _resume(store, log, revision, last)
             if not kept:
                 detail = f"the log was lost, trimmed or begun anew: what came after revision {revision} is not told"
-                revision, last = position.revision, await _entry(log, position.revision)
+                revision = position.revision
             else:
                 detail = "Redis was started again, and its log has lost nothing"
             if not kept or position.epoch != epoch:
@@ -76,8 +76,10 @@ async def follow(settings: Settings, *, since: int | None = None) -> AsyncGenera
         await store.aclose()
 
 
-async def _resume(store: InstanceStore, log: ChangeLog, revision: int, last: Event | None) -> tuple[Position, bool]:
-    """Where Redis is, once it is back, and whether its log goes on behind the last event that was told."""
+async def _resume(
+    store: InstanceStore, log: ChangeLog, revision: int, last: Event | None
+) -> tuple[Position, Event | None, bool]:
+    """Where Redis is, once it is back, the event to go on behind, and whether that is `last`, the last one told."""
     retrying = tenacity.AsyncRetrying(
         wait=tenacity.wait_exponential(multiplier=0.05, max=1.0),
         retry=tenacity.retry_if_exception_type(Unavailable),
@@ -90,9 +92,10 @@ async def _resume(store: InstanceStore, log: ChangeLog, revision: int, last: Eve
             position = await store.open()
             try:
                 await check_same(store, log, position.epoch, revision, silent=True)
+                kept = revision == 0 or (last is not None and await _entry(log, revision) == last)
             except Compacted:
-                return position, False
-            return position, revision == 0 or (last is not None and await _entry(log, revision) == last)
+                kept = False
+            return position, last if kept else await _entry(log, position.revision), kept
     raise AssertionError("unreachable: tenacity re-raises")
 
 

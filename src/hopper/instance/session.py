@@ -17,6 +17,7 @@ from hopper.errors import (
     Exists,
     HasChildren,
     HopperError,
+    Invalid,
     Leaving,
     NotFound,
     PreconditionFailed,
@@ -27,6 +28,7 @@ from hopper.errors import (
     Unavailable,
 )
 from hopper.instance.membership.entry import Entry
+from hopper.instance.membership.origin import is_registered_at
 from hopper.instance.membership.pacemaker import Loss, Pacemaker
 from hopper.instance.membership.remains import Remains
 from hopper.instance.membership.tending import Tending
@@ -193,27 +195,41 @@ class InstanceSession:
     async def _register(self, *, carries: bool = True) -> None:
         """Register; what stands of the present incarnation is carried on as it is, where `carries` says so."""
         known = await self._store.read(self.id)
-        stands = known if carries and self._is_present(known) else None
+        stands = known if carries and await self._is_present(known) else None
         if stands is not None:
             self.spec = carried(self.spec, stands)
         kept = stands is not None and stands.parent_id is not None
         parent_id = None if kept else self.spec.parent_id or await self._look_for_parent(known)
         try:
             await self._register_under(parent_id, known, stands)
-        except (NotFound, ScopeRule, Leaving) as error:
+        except (NotFound, ScopeRule, Leaving, Invalid) as error:  # there may be no room but for a later link's
             if parent_id is None:
                 raise
             if parent_id == self.spec.parent_id:
                 if not self.registrations or not isinstance(error, NotFound):
                     raise
-                self._logger.warning("session.parent_lost", parent_id=parent_id, detail=str(error))
-                self.spec = without_parent(self.spec)
-                return await self._register(carries=carries)
+                return await self._register_without_parent(error, carries=carries)
             self._logger.info("session.not_adopted", detail=str(error))
             await self._register_under(None, known, stands)
 
-    def _is_present(self, known: Record | None) -> bool:
-        return known is not None and self.registrations > 0 and known.incarnation == self.incarnation
+    async def _register_without_parent(self, lost: NotFound, *, carries: bool) -> None:
+        """Register to look for the parent that is gone; raises `lost` where the record has no room for the wish."""
+        named = self.spec
+        self.spec = without_parent(named)
+        try:
+            await self._register(carries=carries)
+        except Invalid:
+            self.spec = named
+            raise lost from None
+        finally:
+            if self.spec is not named:
+                self._logger.warning("session.parent_lost", parent_id=named.parent_id, detail=str(lost))
+
+    async def _is_present(self, known: Record | None) -> bool:
+        """Whether a record is the present registration of this session, and not one that has only its number."""
+        if known is None or not self.registrations or known.incarnation != self.incarnation:
+            return False
+        return await is_registered_at(self._store, known, self._registered_at_ms)
 
     async def _look_for_parent(self, known: Record | None) -> str | None:
         """The parent to register under; None to keep the one that a former incarnation with the same wish had."""
@@ -228,12 +244,12 @@ class InstanceSession:
             self._begin(done)
             self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
 
-        takeover = self._takeover_from(known)
+        takeover = Takeover.ALWAYS if stands is not None else self._takeover_from(known)
         await self._entry.register(
             replace(self.spec, parent_id=parent_id, state=self._state),
             takeover=takeover,
             known=known,
-            carries=stands.revision if stands is not None and takeover is Takeover.ALWAYS else None,
+            carries=None if stands is None else stands.revision,
             actor=f"session:{self.id}",
             heard=heard,
         )
@@ -267,8 +283,6 @@ class InstanceSession:
         """How to take the id over from who has it: from its own incarnation, and an older one, where that is dead."""
         if known is None or known.incarnation > self.incarnation:
             return self._takeover
-        if known.incarnation == self.incarnation and known.started_at_ms == self._registered_at_ms:
-            return Takeover.ALWAYS  # it is the very registration of this session
         if known.incarnation < self.incarnation and (not self._heartbeats or known.check is not None):
             return Takeover.ALWAYS  # the heartbeat may be of this very program: it does not tell of another
         return Takeover.IF_DEAD if self._takeover is Takeover.NEVER else self._takeover

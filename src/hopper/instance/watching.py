@@ -16,17 +16,21 @@ from hopper.store.reading import Position
 __all__ = ["begin", "check_same", "watch"]
 
 
-async def watch(settings: Settings, *, since: int | None = None, client: Any = None) -> AsyncGenerator[Event, None]:
+async def watch(
+    settings: Settings, *, since: int | None = None, known_epoch: str | None = None, client: Any = None
+) -> AsyncGenerator[Event, None]:
     """Every event after revision `since`, or from now on where it is absent, one by one.
 
     Outlasts a Redis that goes away and comes back with the same data. Raises `Compacted` where the log no longer holds
-    the next event or Redis comes back with another epoch, and `Unavailable` where it cannot be reached at the start.
-    `client` replaces the connections of its own, and stays open.
+    the next event, Redis comes back with another epoch or has another than `known_epoch` where that is given, and
+    `Unavailable` where it cannot be reached at the start. `client` replaces the connections of its own, and stays open.
     """
     store, log = InstanceStore(settings, client=client), ChangeLog(settings, client=client)
     try:
         position = await begin(store, log, since)
-        epoch, revision = position.epoch, position.revision if since is None else since
+        epoch, revision = known_epoch or position.epoch, position.revision if since is None else since
+        if position.epoch != epoch:
+            raise await _other_epoch(log, position, epoch)
         last: Event | None = None
         checked_at = time.monotonic()
         while True:
@@ -74,25 +78,25 @@ async def _reconnect(store: InstanceStore, log: ChangeLog, epoch: str, last: Eve
             position = await store.open()
             there = await log.between(last.revision, last.revision) if last is not None else []
     if position.epoch != epoch or (last is not None and there != [last]):
-        raise Compacted(
-            f"the epoch is {position.epoch!r} at revision {position.revision}, no longer {epoch!r}: list again",
-            oldest_revision=await log.oldest(),
-            revision=position.revision,
-        )
+        raise await _other_epoch(log, position, epoch)
 
 
 async def check_same(store: InstanceStore, log: ChangeLog, epoch: str, revision: int, *, silent: bool) -> None:
     """After a silence, and now and then where there is none: the same epoch, and nothing that was trimmed unseen."""
     position = await store.position()
     if position.epoch != epoch or position.revision < revision:
-        raise Compacted(
-            f"the epoch is {position.epoch!r} at revision {position.revision}, no longer {epoch!r}: list again",
-            oldest_revision=await log.oldest(),
-            revision=position.revision,
-        )
+        raise await _other_epoch(log, position, epoch)
     if silent and position.revision > revision and not await log.between(revision + 1, revision + 1):
         raise Compacted(
             f"the log no longer holds revision {revision + 1}, and the registry is at {position.revision}",
             oldest_revision=await log.oldest(),
             revision=position.revision,
         )
+
+
+async def _other_epoch(log: ChangeLog, position: Position, epoch: str) -> Compacted:
+    return Compacted(
+        f"the epoch is {position.epoch!r} at revision {position.revision}, no longer {epoch!r}: list again",
+        oldest_revision=await log.oldest(),
+        revision=position.revision,
+    )

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from hopper import InstanceSession
 from hopper.errors import Invalid
@@ -174,3 +175,61 @@ async def test_what_is_its_own_it_takes_at_once_though_its_last_heartbeat_stands
     async with InstanceSession(settings=settings, **spec) as session:
         await asyncio.wait_for(session.restart(), 5)
         assert session.registrations == 2
+
+
+@pytest.mark.parametrize("takeover", ["if-dead", "never"])
+async def test_what_was_started_by_hand_is_its_own_still_and_goes_on_as_it_stands(takeover, store, settings):
+    spec = {"scope": "project", "id": "p", "ttl_ms": 60_000, "takeover": takeover, "returns": False}
+    async with InstanceSession(settings=settings, **spec) as session:
+        await session.fail()
+        await patch(store, "p", description="patched")
+        await store.transition("p", Verb.START)
+        await asyncio.wait_for(session.restart(), 5)
+        assert (await known(store, "p")).description == "patched"
+
+
+async def test_what_has_only_its_number_is_not_carried_on(store, settings):
+    async with InstanceSession(scope="project", id="p", settings=settings) as session:
+        await session.stop_beating()
+        await store.client.flushall()
+        await store.open()
+        await add(store, "project", "p", description="of another")
+        assert (await known(store, "p")).incarnation == session.incarnation
+        await session.restart()
+        assert (await known(store, "p")).description is None
+
+
+WEB = "w" * 90
+
+
+@pytest.fixture
+async def full(store, settings) -> dict[str, Any]:
+    """A wish for `WEB`, and as much else as an instance without a parent may say."""
+    said: dict[str, Any] = {"wish": {"name": WEB}}
+    async with InstanceSession(scope="orchestration", id="full", settings=settings, **said):
+        await fill(store, "full")
+        return said | {"config": dict((await known(store, "full")).config)}
+
+
+async def test_one_without_room_for_its_parent_joins_it_after_it_has_registered(full, store, settings):
+    await add(store, "project", WEB)
+    async with InstanceSession(scope="orchestration", id="o", settings=settings, **full) as session:
+        await wait_until(lambda: adopted(store, "o", WEB))
+        await store.deregister("o")
+        await wait_until(lambda: session.registrations == 2)
+        await wait_until(lambda: adopted(store, "o", WEB))
+
+
+async def test_one_without_room_for_a_wish_waits_for_the_parent_that_it_names(store, settings):
+    await add(store, "project", "w")
+    async with InstanceSession(scope="orchestration", id="o", parent_id="w", settings=settings) as session:
+        await fill(store, "o")
+        await session.restart()
+        await store.unlink("o")
+        await store.deregister("w")
+        await store.deregister("o")
+        with capture_logs() as logs:
+            await wait_until(lambda: any(entry["event"] == "session.not_registered" for entry in logs))
+        await add(store, "project", "w")
+        await wait_until(lambda: session.registrations == 3)
+        assert await adopted(store, "o", "w")

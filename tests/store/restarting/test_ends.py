@@ -7,6 +7,7 @@ import pytest
 from census import events
 from hopper.config import Settings
 from hopper.errors import StoreFault
+from hopper.model.maintenance import MaintenanceRequest
 from hopper.model.restart import Claim, Exhausted, Outcome, RestartLedger
 from hopper.model.state import State, Verb
 from hopper.store.instances import InstanceStore
@@ -115,6 +116,12 @@ async def it_could_not_be_carried_out(restarts: RestartStore) -> None:
     await settle(restarts, Outcome.FAILED)
 
 
+async def it_is_reserved_in_maintenance(restarts: RestartStore) -> None:
+    await claim(restarts, Claim(1, 0, 0), alive=True)
+    await InstanceStore(restarts.settings, client=restarts.client).maintain("web", MaintenanceRequest())
+    assert (await restarts.take("web", 1, executor="me", early=True)).left_ms > 0
+
+
 async def its_executor_died(restarts: RestartStore) -> None:
     await claim(restarts, Claim(1, 0, 0), alive=True)
     short = RestartStore(restarts.settings.model_copy(update={"executor_lease_s": 0.001}), client=restarts.client)
@@ -125,7 +132,7 @@ async def its_executor_died(restarts: RestartStore) -> None:
 
 @pytest.mark.parametrize(
     "so_far",
-    [nobody_has_it, it_is_reserved, it_could_not_be_carried_out, its_executor_died],
+    [nobody_has_it, it_is_reserved, it_is_reserved_in_maintenance, it_could_not_be_carried_out, its_executor_died],
     ids=lambda so_far: so_far.__name__,
 )
 async def test_who_is_asked_to_stop_is_not_restarted_after_that(so_far, web, restarts):
@@ -140,6 +147,13 @@ async def test_who_stops_since_it_is_being_restarted_is(web, restarts):
     await restarts.take("web", 1, executor="me")
     await web.transition("web", Verb.STOP)
     await web.transition("web", Verb.STOPPED)
+    assert await restarts.settle("web", 1, Outcome.SENT, executor="me")
+
+
+async def test_who_stops_since_it_is_being_restarted_is_also_where_that_has_failed_before(web, restarts):
+    await it_could_not_be_carried_out(restarts)
+    await restarts.take("web", 1, executor="me")
+    await web.transition("web", Verb.STOP)
     assert await restarts.settle("web", 1, Outcome.SENT, executor="me")
 
 

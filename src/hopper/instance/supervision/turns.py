@@ -187,7 +187,8 @@ class Turns:
             raise self._superseded()
         if ledger.stands(incarnation):
             return None if ledger.outcome in _TO_COME else False
-        return True
+        # Where it was stopped, that has ended the claim. What Redis holds of before is none of this incarnation's.
+        return record.incarnation < incarnation or record.state not in (State.STOPPING, State.STOPPED)
 
     async def cancel(self) -> None:
         """Give the restart up that this supervisor has, if any, so that nobody carries out what was to be ended."""
