@@ -29,13 +29,12 @@ class _Lapse:
 
 
 class Lapses:
-    """Each id that lapsed, once. A lapse, its retraction and a count cost the logarithm of how many there are."""
+    """Each id that lapsed, once, and nothing more, however often it did."""
 
     def __init__(self) -> None:
         self._lapses: OrderedDict[str, _Lapse] = OrderedDict()
         self._times: list[float] = []
-        """When each lapsed, those that are retracted among them."""
-        self._retracted: list[float] = []
+        """When each of them lapsed, the earliest first."""
         self._floor_ms = float("-inf")
         self._most = 0
         """How many at most fell silent together when that was last looked at."""
@@ -60,7 +59,7 @@ class Lapses:
         if lapse is None:
             return None
         if lapse.at_ms >= self._floor_ms:
-            insort(self._retracted, lapse.at_ms)
+            del self._times[bisect_left(self._times, lapse.at_ms)]
         return lapse.at_ms
 
     def pop_of(self, place: str) -> None:
@@ -72,7 +71,6 @@ class Lapses:
         """Count nobody any more."""
         self._lapses.clear()
         self._times.clear()
-        self._retracted.clear()
         self._most = self._added = 0
 
     def prune(self, before_ms: float) -> None:
@@ -84,12 +82,10 @@ class Lapses:
                 break
             del self._lapses[id]
         del self._times[: bisect_left(self._times, self._floor_ms)]
-        del self._retracted[: bisect_left(self._retracted, self._floor_ms)]
 
     def since(self, at_ms: float) -> int:
         """How many have lapsed since a time."""
-        lapsed = len(self._times) - bisect_left(self._times, at_ms)
-        return lapsed - len(self._retracted) + bisect_left(self._retracted, at_ms)
+        return len(self._times) - bisect_left(self._times, at_ms)
 
     def together(self, now_ms: float, more_than: float) -> Together | None:
         """The most that may have fallen silent together, the last of them no longer ago than the largest TTL among
