@@ -317,7 +317,7 @@ class FailureDetector:
             verdict=(Health.DOWN if reason is found else Health.SUSPECT).value,
             reason=reason.value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
-            lapsed=max(1, group.lapsed(noticed_ms - watch.ttl_ms)),
+            lapsed=group.lapsed_with(watch.id, noticed_ms, watch.ttl_ms),
             group_size=group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
             details=_members({"group": group.name, "noticed_ms": int(self.pulse.clock.redis_ms(noticed_ms))})

@@ -6,9 +6,10 @@ slow one that has lapsed makes no two quick ones one that did so far from each o
 """
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 
 __all__ = ["Lapses", "Together"]
 
@@ -83,9 +84,14 @@ class Lapses:
             del self._lapses[id]
         del self._times[: bisect_left(self._times, self._floor_ms)]
 
-    def since(self, at_ms: float) -> int:
-        """How many have lapsed since a time."""
-        return len(self._times) - bisect_left(self._times, at_ms)
+    def at_ms(self, id: str) -> float | None:
+        """When one lapsed, None where it is not counted."""
+        lapse = self._lapses.get(id)
+        return None if lapse is None else lapse.at_ms
+
+    def since(self, from_ms: float, to_ms: float = inf) -> int:
+        """How many have lapsed from a time on, up to another."""
+        return bisect_right(self._times, to_ms) - bisect_left(self._times, from_ms)
 
     def together(self, now_ms: float, more_than: float) -> Together | None:
         """The most that may have fallen silent together, the last of them no longer ago than the largest TTL among
