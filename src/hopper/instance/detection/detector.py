@@ -273,8 +273,7 @@ class FailureDetector:
 
     async def _spare(self, group: Group[Watch]) -> None:
         """Those of a group that were judged within the last TTL are suspect again: it is guarded now."""
-        since_ms = self.guards.reach_ms(group)
-        judged = [watch for watch in self.fleet.members(group) if watch.is_judged and watch.is_silent_since(since_ms)]
+        judged = self.fleet.judged_since(group, self.guards.reach_ms(group))
         for start in range(0, len(judged), _VERDICT_BATCH):
             await self._expire(judged[start : start + _VERDICT_BATCH])
 
