@@ -52,9 +52,9 @@ class Pauses:
             return []
         ends = []
         if alert.key in self._told:
-            release.again = True
+            release.again = release.pending  # else its end was decided before, and not noted as sent
             ends = [_end_of_guard(group, release, event.at_ms, event.revision)]
-        elif not release.again:
+        if not release.again:
             self._releases.forget(group)
         self._told[alert.key] = alert.revision
         return [*ends, alert]

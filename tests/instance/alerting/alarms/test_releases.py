@@ -335,6 +335,24 @@ def test_an_end_that_is_decided_and_not_delivered_is_told_by_the_next_leader_und
     assert scene.told[0].text == first.text
 
 
+def test_such_an_end_is_told_as_it_was_also_where_another_guard_was_raised_since(scene):
+    leaves(scene, "o1")
+    told, revision = dict(scene.alarms.told), scene.replica.revision
+    recovers(scene, "o1")
+    first, known = scene.told[-1], scene.alarms.releases
+    raises(scene)
+    scene.alarms = Alarms(settle_s=SETTLE_S, told=told, releases=known)
+    scene.told.clear()
+    scene.reads_again(revision + 1)
+    scene.compares()
+    end, _ = scene.told
+    assert (end.delivery(epoch="e"), end.text) == (first.delivery(epoch="e"), first.text)
+    assert end.evidence == first.evidence
+    assert scene.news == ["guard resolved project:p1", "guard firing project:p1"]
+    releases(scene)
+    assert scene.news == ["guard resolved project:p1"]
+
+
 def test_a_release_that_was_missed_leaves_those_that_are_silent_when_that_is_found(scene):
     raises(scene)
     is_suspect(scene, "o1", "o2")
