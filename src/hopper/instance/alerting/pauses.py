@@ -86,11 +86,12 @@ class Pauses:
         groups = self._releases.heed(event, record, replica)
         return [alert for group in groups for alert in self._over(group, event.at_ms, event.revision)]
 
-    def forget_untold(self) -> None:
-        """Whom a guard left of which nobody was told is told of by nobody."""
+    def forget_untold(self, replica: Replica) -> None:
+        """Whom a guard left of which nobody was told is told of by nobody. Another release may have a lower revision."""
         for group, release in self._releases.items():
             if f"{AlertKind.GUARD}:{group}" not in self._told:
                 release.clear()
+                release.revision = min(release.revision, replica.revision)
 
     def _leave(self, group: str, release: Release, left: Iterable[Record], replica: Replica) -> bool:
         """Whether a guard that is released leaves somebody silent: then its alert stands for these."""

@@ -1,5 +1,6 @@
 """Releases: the alert of a guard stands until nobody whom it left is silent any more, and is then over."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -407,6 +408,20 @@ def test_after_lost_data_with_lower_revisions_the_alert_ends_and_another_guard_i
     leaves(scene, "o1")
     recovers(scene, "o1")
     assert scene.news == ["guard resolved project:p1", "guard firing project:p1", "guard resolved project:p1"]
+
+
+def test_after_lost_data_a_release_that_was_over_hides_no_release_of_a_lower_revision(scene):
+    raises(scene)
+    before = copy.deepcopy(scene.replica)
+    is_suspect(scene, "o1")
+    releases(scene)
+    recovers(scene, "o1")
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
+    scene.replica = before
+    scene.compares()
+    assert scene.news == ["guard firing project:p1"]
+    releases(scene)
+    assert scene.news == ["guard resolved project:p1"]
 
 
 def test_whom_a_guard_left_of_which_nobody_was_told_is_told_of(scene):
