@@ -375,6 +375,22 @@ def test_a_release_that_was_missed_leaves_those_that_are_silent_when_that_is_fou
     assert alert.delivery(epoch="e") == "e-project:p1@6-guard-resolved"
 
 
+def test_so_it_does_where_the_guard_was_found_only_after_its_verdicts(scene):
+    scene.deaf = True
+    raises(scene)
+    is_suspect(scene, "o1", "o2")
+    scene.compares()
+    releases(scene)
+    scene.compares()
+    scene.deaf = False
+    scene.goes_down("o1", "o2")
+    scene.passes()
+    assert scene.news == ["guard firing project:p1"]
+    recovers(scene, "o1")
+    recovers(scene, "o2")
+    assert scene.news == ["guard resolved project:p1"]
+
+
 @pytest.mark.parametrize("ends", [recovers, is_registered_again, is_removed, is_maintained, is_restarted])
 def test_an_end_that_was_missed_is_found(scene, ends):
     revision = leaves(scene, "o1")
