@@ -175,7 +175,7 @@ class Pauses:
         return []
 
     def _is_since(self, revision: int, record: Record, replica: Replica) -> bool:
-        """Whether one may be silent since a guard that was told of at a revision: who is suspect, may be in any case."""
+        """Whether one may be silent since a guard told of at a revision: who is suspect may be in any case."""
         return record.health is Health.SUSPECT or self._deaths.of(record, replica.revision).revision >= revision
 
 
