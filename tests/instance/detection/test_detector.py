@@ -1,6 +1,6 @@
 """The failure detector by itself, its Redis made up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from hopper.model.hold import HoldLedger
 from hopper.model.record import Record
 from hopper.model.scope import Scope
 from hopper.store.instances import InstanceStore
+from hopper.store.surveillance import Lapse
 from instance.lapses import TTL_MS
 
 
@@ -27,6 +28,8 @@ class FakeSurveillance:
         self.left_ms: dict[str, int] = {}
         self.probed: list[str] = []
         self.guarded: list[str] = []
+        self.standing: dict[str, dict[str, Any]] = {}
+        self.judged: list[tuple[str, str, str]] = []
         self.meanwhile: Callable[[], Any] = lambda: None
 
     async def probe(self, keys: list[str], runs: list[int]) -> list[int]:
@@ -37,7 +40,11 @@ class FakeSurveillance:
         return [int(local_ms() + self.redis_off_ms), *(self.left_ms.get(id, -2) for id in ids)]
 
     async def guards(self) -> dict[str, dict[str, Any]]:
-        return {}
+        return self.standing
+
+    async def expire(self, lapses: Sequence[Lapse], **_: Any) -> list[list[Any]]:
+        self.judged += [(lapse.id, lapse.verdict, lapse.reason) for lapse in lapses]
+        return [["repeat", 0, 0] for _ in lapses]
 
     async def raise_guard(self, group: str, **_: Any) -> None:
         self.guarded.append(group)
@@ -138,6 +145,17 @@ async def test_a_lapse_counts_no_more_once_the_pulse_after_it_was_bad(detector):
     assert watch.group.lapsed(0) == 1
     await detector._judge([watch])
     assert (watch.group.lapsed(0), watch.tick > 0) == (0, True)
+
+
+async def test_a_guard_that_is_taken_over_spares_the_judged_also_where_none_was_looked_at_yet(detector, surveillance):
+    surveillance.standing = {"global": {"since_ms": 0, "ttl_ms": TTL_MS, "until_ms": 600_000}}
+    detector.begin([record("web", parent_id="hq", health=Health.DOWN, down_at_ms=0)])
+    await detector.guards._load()
+    assert surveillance.judged == []
+    await probe_due(detector)
+    assert list(detector._lapsed) == [detector.fleet.get("web")]
+    await detector._expire(detector._lapsed)
+    assert surveillance.judged == [("web", "suspect", "guard")]
 
 
 async def test_a_project_is_guarded_before_the_group_around_it_whoever_is_judged_first(detector, surveillance):

@@ -296,3 +296,15 @@ async def test_a_guard_that_two_release_at_once_falls_once(monitor, store):
     monitor.detector.guards._fall(group, "one")
     monitor.detector.guards._fall(group, "another")
     assert not group.guarded
+
+
+async def test_a_verdict_that_waited_for_a_grace_counts_those_who_lapsed_with_it_not_those_who_did_since(
+    settings, monitor, store, story
+):
+    early, later = "p0-0", [f"p0-{number}" for number in range(1, 4)]
+    more = {early: {"grace_ms": 5 * TTL_MS}, "p0-24": {"ttl_ms": 3_600_000}}
+    await populate(store, {"p0": 25}, silent=[early], more=more)
+    await beat(store, later, for_ms=4 * TTL_MS)
+    await wait_until(all_are(store, [early, *later], Health.DOWN), 15.0)
+    told = [event.evidence["lapsed"] for event in await story.of(early) if event.type is EventType.HEALTH_CHANGED]
+    assert told == [1, 1]

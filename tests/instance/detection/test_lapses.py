@@ -59,6 +59,14 @@ def test_nobody_is_counted_twice_or_after_it_was_retracted_or_forgotten():
     assert (len(lapses), lapses.since(0)) == (0, 0)
 
 
+def test_whoever_lapses_again_and_again_is_kept_once_also_while_nothing_is_old_enough_to_be_forgotten():
+    lapses = Lapses()
+    for number in range(1_000):
+        lapses.put(str(number % 10), number * 20.0, QUICK_MS, "here")
+        lapses.prune(number * 20.0 - 24 * HOUR_MS)
+    assert (len(lapses), len(lapses._times), lapses.since(0)) == (10, 10, 10)
+
+
 def test_all_are_looked_at_seldom_while_few_lapse_together(monkeypatch: pytest.MonkeyPatch) -> None:
     looks, sweep = [], Lapses._sweep
     monkeypatch.setattr(Lapses, "_sweep", lambda self, now_ms: looks.append(now_ms) or sweep(self, now_ms))

@@ -271,7 +271,7 @@ class Alarms:
             else:
                 del self.told[key]
                 alerts += over(key, revision, replica, now_ms)
-        self._pauses.forget_untold()
+        self._pauses.forget_untold(replica)
         return alerts + self._found(replica, now_s, now_ms)
 
     def accept(self, replica: Replica) -> None:

@@ -52,9 +52,9 @@ class Pauses:
             return []
         ends = []
         if alert.key in self._told:
-            release.again = True
+            release.again = release.pending  # else its end was decided before, and not noted as sent
             ends = [_end_of_guard(group, release, event.at_ms, event.revision)]
-        elif not release.again:
+        if not release.again:
             self._releases.forget(group)
         self._told[alert.key] = alert.revision
         return [*ends, alert]
@@ -86,11 +86,15 @@ class Pauses:
         groups = self._releases.heed(event, record, replica)
         return [alert for group in groups for alert in self._over(group, event.at_ms, event.revision)]
 
-    def forget_untold(self) -> None:
-        """Whom a guard left of which nobody was told is told of by nobody."""
+    def forget_untold(self, replica: Replica) -> None:
+        """Whom a guard left of which nobody was told is told of by nobody.
+
+        Where revisions were lost, the next release has a lower one than this had, and is news all the same.
+        """
         for group, release in self._releases.items():
             if f"{AlertKind.GUARD}:{group}" not in self._told:
                 release.clear()
+                release.revision = min(release.revision, replica.revision)
 
     def _leave(self, group: str, release: Release, left: Iterable[Record], replica: Replica) -> bool:
         """Whether a guard that is released leaves somebody silent: then its alert stands for these."""
@@ -162,7 +166,7 @@ class Pauses:
                 release.again = True
             return []
         if release is None or release.again:
-            left = [record for record in self._left_by(group, replica) if self._since(record, replica) >= revision]
+            left = [record for record in self._left_by(group, replica) if self._is_since(revision, record, replica)]
             if not self._leave(group, Release(mark=mark, revision=replica.revision), left, replica):
                 del self._told[key]
                 return over(key, revision, replica, now_ms)
@@ -170,11 +174,9 @@ class Pauses:
             return self._over(group, now_ms, replica.revision)
         return []
 
-    def _since(self, record: Record, replica: Replica) -> int:
-        """The revision from which on one is as silent as it is."""
-        if record.health is Health.SUSPECT:
-            return record.revision
-        return self._deaths.of(record, replica.revision).revision
+    def _is_since(self, revision: int, record: Record, replica: Replica) -> bool:
+        """Whether one may be silent since a guard told of at a revision: who is suspect may be in any case."""
+        return record.health is Health.SUSPECT or self._deaths.of(record, replica.revision).revision >= revision
 
 
 def _is_of(record: Record, guard: Mapping[str, Any]) -> bool:

@@ -273,8 +273,7 @@ class FailureDetector:
 
     async def _spare(self, group: Group[Watch]) -> None:
         """Those of a group that were judged within the last TTL are suspect again: it is guarded now."""
-        since_ms = self.guards.reach_ms(group)
-        judged = [watch for watch in self.fleet.members(group) if watch.is_judged and watch.is_silent_since(since_ms)]
+        judged = self.fleet.judged_since(group, self.guards.reach_ms(group))
         for start in range(0, len(judged), _VERDICT_BATCH):
             await self._expire(judged[start : start + _VERDICT_BATCH])
 
@@ -317,7 +316,7 @@ class FailureDetector:
             verdict=(Health.DOWN if reason is found else Health.SUSPECT).value,
             reason=reason.value,
             deadline_ms=int(self.pulse.clock.redis_ms(watch.deadline_ms)),
-            lapsed=max(1, group.lapsed(noticed_ms - watch.ttl_ms)),
+            lapsed=group.lapsed_with(watch.id, noticed_ms, watch.ttl_ms),
             group_size=group.size,
             tolerance_ms=min(self._settings.verdict_tolerance_ms, watch.ttl_ms // 4),
             details=_members({"group": group.name, "noticed_ms": int(self.pulse.clock.redis_ms(noticed_ms))})

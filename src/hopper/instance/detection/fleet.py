@@ -213,6 +213,17 @@ class Fleet:
         """Everyone whose place is in a group, or in one that counts in it; the Global among its descendants."""
         return [watch for one in (group, *self.within(group)) for watch in one.members]
 
+    def judged_since(self, group: Group[Watch], at_ms: float) -> list[Watch]:
+        """The members of a group who were judged no earlier than `at_ms` of Redis' clock.
+
+        Not those at whom this monitor has not looked yet: it knows no deadline of theirs, and judges them once it does.
+        """
+        return [
+            watch
+            for watch in self.members(group)
+            if watch.is_judged and watch.is_silent_since(at_ms) and watch.deadline_ms < math.inf
+        ]
+
     def within(self, group: Group[Watch]) -> list[Group[Watch]]:
         """The groups that count in a group: those of the Projects that are not guarded, in the Global's."""
         return [inner for inner in self._groups.values() if inner.outer is group and not inner.guarded]

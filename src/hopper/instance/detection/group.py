@@ -1,6 +1,7 @@
 """Groups: instances that are likely to lapse together, and how many of them have. Times are local milliseconds."""
 
 from collections import Counter
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 from hopper.instance.detection.lapses import Lapses, Together
@@ -93,9 +94,15 @@ class Group(Generic[M]):
             self.outer.retract(id)
         return at_ms
 
-    def lapsed(self, since_ms: float) -> int:
-        """How many have lapsed since a time, as far back as the largest TTL in the group."""
-        return self._lapses.since(since_ms)
+    def lapsed(self, from_ms: float, to_ms: float = inf) -> int:
+        """How many have lapsed from a time on, up to another; as far back as the largest TTL in the group."""
+        return self._lapses.since(from_ms, to_ms)
+
+    def lapsed_with(self, id: str, noticed_ms: float, ttl_ms: int) -> int:
+        """How many lapsed within a TTL of when one did, itself counted; or was noticed, where it counts no more."""
+        at_ms = self._lapses.at_ms(id)
+        at_ms = noticed_ms if at_ms is None else at_ms
+        return max(1, self.lapsed(at_ms - ttl_ms, at_ms + ttl_ms))
 
     def together(self, now_ms: float, more_than: float) -> Together | None:
         """How many may have fallen silent together, where that is more than so many; the largest TTL is among them."""

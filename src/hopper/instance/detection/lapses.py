@@ -6,9 +6,10 @@ slow one that has lapsed makes no two quick ones one that did so far from each o
 """
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 
 __all__ = ["Lapses", "Together"]
 
@@ -29,13 +30,12 @@ class _Lapse:
 
 
 class Lapses:
-    """Each id that lapsed, once. A lapse, its retraction and a count cost the logarithm of how many there are."""
+    """Each id that lapsed, once, and nothing more, however often it did."""
 
     def __init__(self) -> None:
         self._lapses: OrderedDict[str, _Lapse] = OrderedDict()
         self._times: list[float] = []
-        """When each lapsed, those that are retracted among them."""
-        self._retracted: list[float] = []
+        """When each of them lapsed, the earliest first."""
         self._floor_ms = float("-inf")
         self._most = 0
         """How many at most fell silent together when that was last looked at."""
@@ -60,7 +60,7 @@ class Lapses:
         if lapse is None:
             return None
         if lapse.at_ms >= self._floor_ms:
-            insort(self._retracted, lapse.at_ms)
+            del self._times[bisect_left(self._times, lapse.at_ms)]
         return lapse.at_ms
 
     def pop_of(self, place: str) -> None:
@@ -72,7 +72,6 @@ class Lapses:
         """Count nobody any more."""
         self._lapses.clear()
         self._times.clear()
-        self._retracted.clear()
         self._most = self._added = 0
 
     def prune(self, before_ms: float) -> None:
@@ -84,12 +83,15 @@ class Lapses:
                 break
             del self._lapses[id]
         del self._times[: bisect_left(self._times, self._floor_ms)]
-        del self._retracted[: bisect_left(self._retracted, self._floor_ms)]
 
-    def since(self, at_ms: float) -> int:
-        """How many have lapsed since a time."""
-        lapsed = len(self._times) - bisect_left(self._times, at_ms)
-        return lapsed - len(self._retracted) + bisect_left(self._retracted, at_ms)
+    def at_ms(self, id: str) -> float | None:
+        """When one lapsed, None where it is not counted."""
+        lapse = self._lapses.get(id)
+        return None if lapse is None else lapse.at_ms
+
+    def since(self, from_ms: float, to_ms: float = inf) -> int:
+        """How many have lapsed from a time on, up to another."""
+        return bisect_right(self._times, to_ms) - bisect_left(self._times, from_ms)
 
     def together(self, now_ms: float, more_than: float) -> Together | None:
         """The most that may have fallen silent together, the last of them no longer ago than the largest TTL among

@@ -1,5 +1,6 @@
 """Releases: the alert of a guard stands until nobody whom it left is silent any more, and is then over."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -335,6 +336,24 @@ def test_an_end_that_is_decided_and_not_delivered_is_told_by_the_next_leader_und
     assert scene.told[0].text == first.text
 
 
+def test_such_an_end_is_told_as_it_was_also_where_another_guard_was_raised_since(scene):
+    leaves(scene, "o1")
+    told, revision = dict(scene.alarms.told), scene.replica.revision
+    recovers(scene, "o1")
+    first, known = scene.told[-1], scene.alarms.releases
+    raises(scene)
+    scene.alarms = Alarms(settle_s=SETTLE_S, told=told, releases=known)
+    scene.told.clear()
+    scene.reads_again(revision + 1)
+    scene.compares()
+    end, _ = scene.told
+    assert (end.delivery(epoch="e"), end.text) == (first.delivery(epoch="e"), first.text)
+    assert end.evidence == first.evidence
+    assert scene.news == ["guard resolved project:p1", "guard firing project:p1"]
+    releases(scene)
+    assert scene.news == ["guard resolved project:p1"]
+
+
 def test_a_release_that_was_missed_leaves_those_that_are_silent_when_that_is_found(scene):
     raises(scene)
     is_suspect(scene, "o1", "o2")
@@ -354,6 +373,22 @@ def test_a_release_that_was_missed_leaves_those_that_are_silent_when_that_is_fou
     (alert,) = scene.told
     assert alert.text == "the guard over the group 'project:p1' is released; the 2 that it left silent are back or gone"
     assert alert.delivery(epoch="e") == "e-project:p1@6-guard-resolved"
+
+
+def test_so_it_does_where_the_guard_was_found_only_after_its_verdicts(scene):
+    scene.deaf = True
+    raises(scene)
+    is_suspect(scene, "o1", "o2")
+    scene.compares()
+    releases(scene)
+    scene.compares()
+    scene.deaf = False
+    scene.goes_down("o1", "o2")
+    scene.passes()
+    assert scene.news == ["guard firing project:p1"]
+    recovers(scene, "o1")
+    recovers(scene, "o2")
+    assert scene.news == ["guard resolved project:p1"]
 
 
 @pytest.mark.parametrize("ends", [recovers, is_registered_again, is_removed, is_maintained, is_restarted])
@@ -389,6 +424,20 @@ def test_after_lost_data_with_lower_revisions_the_alert_ends_and_another_guard_i
     leaves(scene, "o1")
     recovers(scene, "o1")
     assert scene.news == ["guard resolved project:p1", "guard firing project:p1", "guard resolved project:p1"]
+
+
+def test_after_lost_data_a_release_that_was_over_hides_no_release_of_a_lower_revision(scene):
+    raises(scene)
+    before = copy.deepcopy(scene.replica)
+    is_suspect(scene, "o1")
+    releases(scene)
+    recovers(scene, "o1")
+    assert scene.news == ["guard firing project:p1", "guard resolved project:p1"]
+    scene.replica = before
+    scene.compares()
+    assert scene.news == ["guard firing project:p1"]
+    releases(scene)
+    assert scene.news == ["guard resolved project:p1"]
 
 
 def test_whom_a_guard_left_of_which_nobody_was_told_is_told_of(scene):
