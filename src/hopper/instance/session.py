@@ -23,10 +23,10 @@ from hopper.errors import (
     PreconditionFailed,
     Refused,
     ScopeRule,
-    StoreFault,
     Superseded,
     Unavailable,
 )
+from hopper.instance.membership.adopting import adopted
 from hopper.instance.membership.entry import Entry
 from hopper.instance.membership.origin import is_registered_at
 from hopper.instance.membership.pacemaker import Loss, Pacemaker
@@ -239,10 +239,10 @@ class InstanceSession:
 
     async def _register_under(self, parent_id: str | None, known: Record | None, stands: Record | None) -> None:
         def heard(done: Registration) -> None:
-            kept = known.parent_id if known is not None else None
-            self._orphan = self.spec.scope is not Scope.GLOBAL and parent_id is None and kept is None
+            place = parent_id or (known.parent_id if known is not None else None)
+            self._orphan = self.spec.scope is not Scope.GLOBAL and place is None
             self._begin(done)
-            self._logger.info("session.registered", incarnation=done.incarnation, parent_id=parent_id)
+            self._logger.info("session.registered", incarnation=done.incarnation, parent_id=place)
 
         takeover = Takeover.ALWAYS if stands is not None else self._takeover_from(known)
         await self._entry.register(
@@ -295,7 +295,7 @@ class InstanceSession:
                 async with asyncio.timeout(pause_s if self._orphan else None):
                     loss, incarnation = await self._losses.get()
             except TimeoutError:
-                self._orphan = not await self._adopted()
+                self._orphan = not await adopted(self._store, self.id)
                 pause_s = min(pause_s * random.uniform(1, 1.5), _LONGEST_ADOPTION_PAUSE_S)
                 continue
             if loss is None:
@@ -335,24 +335,6 @@ class InstanceSession:
                     said = str(error)
                     self._logger.warning("session.not_registered", detail=said)
             await asyncio.sleep(pause_s)
-
-    async def _adopted(self) -> bool:
-        """Look for a parent; whether there is nothing left to look for."""
-        try:
-            record = await self._store.read(self.id)
-            if record is None or record.parent_id is not None:
-                return record is not None
-            if record.wish is None:
-                return True
-            parent_id = await find_parent(self._store, record.scope, record.wish)
-            if parent_id is None:
-                return False
-            await self._store.link(self.id, parent_id, known=record, actor=f"session:{self.id}")
-        except (Refused, NotFound, StoreFault, Unavailable) as error:
-            self._logger.info("session.not_adopted", detail=str(error))
-            return False
-        self._logger.info("session.adopted", parent_id=parent_id)
-        return True
 
     async def _leave(self) -> None:
         """`stopped`, and gone where ephemeral and childless; a newer incarnation and an own failure are left alone."""
