@@ -26,6 +26,7 @@ from hopper import InstanceSession, Settings
 from hopper.store.instances import InstanceStore
 import asyncio
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would this
 url, namespace, asked, answer = sys.argv[1:]
 register = InstanceStore.register
 
