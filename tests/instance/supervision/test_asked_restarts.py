@@ -19,6 +19,7 @@ from hopper.model.spec import InstanceSpec
 from hopper.model.state import State, Verb
 from hopper.store.restarting import RestartStore
 from instance.answers import SlowAnswers
+from instance.failures import stands
 from instance.supervision.running import FOREVER, ROUND, told, until
 from specs import known, patching
 from waiting import wait_until
@@ -59,6 +60,7 @@ async def test_one_in_maintenance_is_not_started_again_before_that_has_ended(run
         RestartPolicy("on-failure", initial_delay_s=2),
     )
     first = await wait_until(until(store, State.FAILED))
+    await wait_until(lambda: stands(store, "x"))
     await store.maintain("x", MaintenanceRequest(reason="new disks"))
     restarts = Restarts(store).store
 
