@@ -111,7 +111,7 @@ async def test_many_that_stay_silent_after_redis_stood_still_are_guarded(private
                     fleet.stop_beating(id)
                 await beat(store, SILENT, for_ms=TTL_MS)
                 private_server.pause()
-                await asyncio.sleep(2 * TTL_MS / 1000)
+                await asyncio.sleep(2 * TTL_MS / 1000)  # the fault: Redis stands still for so long
                 private_server.resume()
                 await wait_until(all_are(store, SILENT, Health.SUSPECT))
                 assert await healths(store, everybody[14:]) == {Health.HEALTHY}

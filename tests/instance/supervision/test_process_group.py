@@ -1,6 +1,5 @@
 """The process group of a command, once that has ended: what is left of it, and who has come to its id since."""
 
-import asyncio
 import os
 import signal
 import subprocess
@@ -11,10 +10,14 @@ from hopper.instance.supervision.process_group import ProcessGroup
 from waiting import wait_until
 
 
+async def has_ended() -> int:
+    return 3
+
+
 async def test_who_has_come_to_the_id_of_a_command_that_has_ended_is_not_signalled():
     """A restart may wait for Redis for hours after the exit, and be given up then."""
     with subprocess.Popen(["sleep", "60"], process_group=0) as stranger:
-        ended: Any = SimpleNamespace(pid=stranger.pid, returncode=3, wait=lambda: asyncio.sleep(0, 3))
+        ended: Any = SimpleNamespace(pid=stranger.pid, returncode=3, wait=has_ended)
         group = ProcessGroup(ended)
         assert not group.send(signal.SIGTERM)
         await group.end(signal.SIGTERM, 0.1)

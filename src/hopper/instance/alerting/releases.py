@@ -5,7 +5,7 @@ and so it is over only when none of them is silent any more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from hopper.instance.alerting.deaths import Death
@@ -82,23 +82,17 @@ class Release:
         return deadline_ms < self.at_ms <= event.at_ms
 
 
+def _kept(release: Release | KnownRelease) -> dict[str, Any]:
+    """What is kept of a release in Redis, by the names that it has here and there."""
+    values = {kept.name: getattr(release, kept.name) for kept in fields(KnownRelease)}
+    return {**values, "left": dict(release.left)}
+
+
 class Releases:
     """The last release of each group's guard that matters still, by group."""
 
     def __init__(self, known: Mapping[str, KnownRelease]) -> None:
-        self._releases = {
-            group: Release(
-                mark=one.mark,
-                revision=one.revision,
-                at_ms=one.at_ms,
-                reason=one.reason,
-                evidence=one.evidence,
-                count=one.count,
-                left=dict(one.left),
-                again=one.again,
-            )
-            for group, one in known.items()
-        }
+        self._releases = {group: Release(**_kept(release)) for group, release in known.items()}
 
     def get(self, group: str) -> Release | None:
         """The release of a group's guard."""
@@ -118,19 +112,7 @@ class Releases:
 
     def all(self) -> dict[str, KnownRelease]:
         """What another leader is to know of them."""
-        return {
-            group: KnownRelease(
-                mark=one.mark,
-                revision=one.revision,
-                at_ms=one.at_ms,
-                reason=one.reason,
-                evidence=one.evidence,
-                count=one.count,
-                left=dict(one.left),
-                again=one.again,
-            )
-            for group, one in self._releases.items()
-        }
+        return {group: KnownRelease(**_kept(release)) for group, release in self._releases.items()}
 
     def has(self, id: str) -> bool:
         """Whether the alert of a guard that was released stands for an instance."""
